@@ -1,0 +1,1 @@
+"""The parts every Penstock service stands on; see docs/architecture.md for the map."""

@@ -1,0 +1,1 @@
+"""Who is calling, and who may speak for a tenant."""

@@ -1,0 +1,1 @@
+"""Claim checks: large inputs and results outside of Kafka."""

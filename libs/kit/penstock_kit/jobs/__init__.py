@@ -1,0 +1,1 @@
+"""The job table, attempts and events of jobs."""

@@ -1,0 +1,75 @@
+"""The job table as others read it; the recorder is its only writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from penstock_contracts.events import JobStatus, Position
+from penstock_contracts.state import JobState
+
+from penstock_kit.errors import Busy
+from penstock_kit.tenancy import TenantScope
+
+__all__ = ["JobPage", "JobTable", "StoredEvent", "TableAway"]
+
+
+class TableAway(Busy):
+    """Redis does not answer. Jobs go on; only looking at them has to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A job event as kept for replay: its place, its type and its JSON as it was in the log."""
+
+    position: Position
+    type: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One page of a listing, newest first; `next_cursor` is None on the last page."""
+
+    jobs: list[JobState]
+    next_cursor: str | None
+
+
+class JobTable(Protocol):
+    """Reads of the job table. Every answer lies inside the scope: what is outside does not exist."""
+
+    async def get(self, scope: TenantScope, job_id: str) -> JobState | None:
+        """The job, or None if it is unknown (yet) or outside the scope.
+
+        Raises:
+            TableAway: Redis does not answer in time.
+        """
+        ...
+
+    async def page(
+        self,
+        scope: TenantScope,
+        *,
+        status: JobStatus | None = None,
+        task: str | None = None,
+        user: str | None = None,
+        after: str | None = None,
+        limit: int = 20,
+    ) -> JobPage:
+        """A page of jobs; `after` is the `next_cursor` of the page before.
+
+        Raises:
+            TableAway: Redis does not answer in time.
+            ValueError: `after` is no cursor of ours.
+        """
+        ...
+
+    async def events(
+        self, scope: TenantScope, job_id: str, *, after: Position | None = None
+    ) -> list[StoredEvent]:
+        """The kept events after a position, in order; the oldest may have been folded into a snapshot or dropped.
+
+        Raises:
+            TableAway: Redis does not answer in time.
+        """
+        ...

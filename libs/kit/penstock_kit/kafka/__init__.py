@@ -1,0 +1,1 @@
+"""Kafka behind ports: real clients and an in-memory twin."""

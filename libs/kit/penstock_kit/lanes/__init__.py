@@ -1,0 +1,1 @@
+"""The consumer engine: order per key, many keys at once, contiguous commits."""

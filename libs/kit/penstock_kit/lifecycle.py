@@ -1,0 +1,160 @@
+"""Start, run, drain, stop: the contract of everything that runs, and the frame of every service process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from penstock_kit.errors import Fatal
+
+__all__ = ["Part", "Service", "run_service"]
+
+log = structlog.get_logger(__name__)
+
+
+class Part(Protocol):
+    """Anything that runs. `start` returns when ready; `stop` waits until it is over, works twice and unstarted."""
+
+    async def start(self) -> None: ...  # noqa: D102 - said above
+
+    async def stop(self) -> None: ...  # noqa: D102 - said above
+
+
+class Service:
+    """The parts of a process in the order in which they start; they stop in reverse.
+
+    SIGTERM or SIGINT drains: `on_drain` first (unready, pause), then every `stop`. A second signal or the drain
+    time-out ends the process with status 1; leases then run out by themselves.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parts: Sequence[Part],
+        *,
+        drain_timeout: timedelta,
+        on_drain: Callable[[], None] | None = None,
+    ) -> None:
+        self._name = name
+        self._parts = list(parts)
+        self._drain_timeout_s = drain_timeout.total_seconds()
+        self._on_drain = on_drain
+        self._failure: asyncio.Future[Fatal] | None = None
+        self._early_failure: Fatal | None = None
+
+    def fail(self, error: Fatal) -> None:
+        """Tell the service that a part cannot go on; the process drains and exits with status 1. Loop thread only."""
+        if self._failure is None:
+            self._early_failure = error
+        elif not self._failure.done():
+            self._failure.set_result(error)
+
+    async def run(self) -> int:
+        """Start, wait for a signal or a failure, drain; the exit status."""
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
+        if self._early_failure is not None:
+            self._failure.set_result(self._early_failure)
+        signalled, hurried = asyncio.Event(), asyncio.Event()
+
+        def on_signal() -> None:
+            (hurried if signalled.is_set() else signalled).set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        started: list[Part] = []
+        try:
+            status = await self._start_and_wait(started, signalled)
+        finally:
+            if self._on_drain is not None:
+                self._on_drain()
+            drained = await self._stop(started, hurried)
+        log.info("service.stopped", service=self._name, drained=drained)
+        return status if drained else 1
+
+    async def _start_and_wait(self, started: list[Part], signalled: asyncio.Event) -> int:
+        assert self._failure is not None
+        asked = asyncio.create_task(signalled.wait(), name="signal")
+        try:
+            for part in self._parts:
+                starting = asyncio.create_task(
+                    _call(part.start), name=f"start {type(part).__name__}"
+                )
+                await _first_of(starting, asked, self._failure)
+                if not starting.done():
+                    starting.cancel()
+                    await asyncio.wait({starting})
+                    break
+                started.append(part)
+                starting.result()
+            else:
+                log.info("service.started", service=self._name)
+            await _first_of(asked, self._failure)
+        except Fatal as error:
+            log.critical("service.refused", service=self._name, error=str(error))
+            return 1
+        finally:
+            asked.cancel()
+        if self._failure.done():
+            log.critical("service.failed", service=self._name, error=str(self._failure.result()))
+            return 1
+        return 0
+
+    async def _stop(self, started: list[Part], hurried: asyncio.Event) -> bool:
+        stopping = asyncio.create_task(self._stop_all(started), name="stop")
+        hurry = asyncio.create_task(hurried.wait(), name="second signal")
+        await asyncio.wait(
+            {stopping, hurry}, timeout=self._drain_timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        hurry.cancel()
+        if stopping.done():
+            return stopping.result()
+        stopping.cancel()
+        log.error(
+            "service.drain_cut",
+            service=self._name,
+            reason="second signal" if hurried.is_set() else "time-out",
+        )
+        return False
+
+    async def _stop_all(self, started: list[Part]) -> bool:
+        clean = True
+        for part in reversed(started):
+            try:
+                await part.stop()
+            except Exception:
+                log.exception("service.stop_failed", part=type(part).__name__)
+                clean = False
+        return clean
+
+
+async def _first_of(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(set(futures), return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _call(function: Callable[[], Awaitable[None]]) -> None:
+    await function()
+
+
+def run_service(make: Callable[[], Awaitable[Service]]) -> None:
+    """Run a service under uvloop and exit with its status; refusals are printed as a sentence, not a traceback."""
+    import uvloop  # noqa: PLC0415 - only processes that run need it
+
+    async def main() -> int:
+        return await (await make()).run()
+
+    try:
+        status = uvloop.run(main())
+    except Fatal as error:
+        print(f"refused to start: {error}", file=sys.stderr)  # noqa: T201 - logs may not be set up yet
+        status = 1
+    # Daemon threads of client libraries may linger; the work is done and flushed at this point.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(status)

@@ -1,0 +1,1 @@
+"""Joining a job's stream anywhere: replay, snapshot, then live."""

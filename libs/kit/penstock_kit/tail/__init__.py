@@ -1,0 +1,1 @@
+"""Group-less live readers of whole topics."""

@@ -1,0 +1,132 @@
+"""Task types as configuration: what `tasks.yaml` may say, and the built-in catalogue."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+import yaml
+from penstock_contracts.models import Name
+from penstock_contracts.requests import Params, TaskKind
+from penstock_contracts.topics import Topic, all_topics
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from penstock_kit.errors import Fatal
+
+__all__ = ["BadTasksFile", "RetryPolicy", "TaskCatalog", "TaskType", "load_tasks"]
+
+_WORKERS = {
+    TaskKind.CHAT: "llm-worker",
+    TaskKind.GENERATE: "llm-worker",
+    TaskKind.EMBED: "embedder",
+    TaskKind.INGEST: "embedder",
+    TaskKind.SEARCH: "embedder",
+}
+
+
+class BadTasksFile(Fatal):
+    """tasks.yaml cannot be used; the message names the entry and the fix."""
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RetryPolicy(_Config):
+    """How often and how far apart a failing job is tried."""
+
+    attempts: int = Field(default=5, ge=1, le=50)
+    base: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
+    factor: float = Field(default=2.0, ge=1)
+    cap: timedelta = Field(default=timedelta(seconds=300), gt=timedelta(0))
+
+
+class TaskType(_Config):
+    """One task type: a named use of a kind.
+
+    `models` is the chain: the first that is named is used, later ones after a permanent failure of the earlier.
+    Empty: the deployment's default model.
+    """
+
+    kind: TaskKind
+    topic: str | None = Field(
+        default=None, description="Request topic; default ai.<task>.requests.v1."
+    )
+    group: str | None = Field(
+        default=None, description="Consumer group; default the worker of the kind."
+    )
+    models: list[str] = Field(default_factory=list)
+    params: Params = Params()
+    template: Name | None = Field(default=None, description="Fixed template of a generate task.")
+    timeout: timedelta = Field(
+        default=timedelta(minutes=10), gt=timedelta(0), description="Longest single attempt."
+    )
+    retry: RetryPolicy = RetryPolicy()
+    allow_at_most_once: bool = True
+
+    @model_validator(mode="after")
+    def _template_fits(self) -> Self:
+        if self.template is not None and self.kind is not TaskKind.GENERATE:
+            raise ValueError("template is for tasks of kind generate")
+        return self
+
+
+class _File(_Config):
+    tasks: dict[Name, TaskType]
+
+
+class TaskCatalog:
+    """All task types of a deployment, by name."""
+
+    def __init__(self, tasks: dict[str, TaskType]) -> None:
+        self._tasks = tasks
+
+    @classmethod
+    def builtin(cls) -> TaskCatalog:
+        """chat, generate, embed, ingest and search."""
+        return cls({kind.value: TaskType(kind=kind) for kind in TaskKind})
+
+    def get(self, task: str) -> TaskType | None:
+        """The task type of that name, or None."""
+        return self._tasks.get(task)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All task names, sorted."""
+        return tuple(sorted(self._tasks))
+
+    def base_topic(self, task: str) -> str:
+        """The request topic of a known task, without priority suffix."""
+        return self._tasks[task].topic or f"ai.{task}.requests.v1"
+
+    def group(self, task: str) -> str:
+        """The consumer group of a known task."""
+        return self._tasks[task].group or _WORKERS[self._tasks[task].kind]
+
+    def tasks_of_group(self, group: str) -> tuple[str, ...]:
+        """The tasks that a consumer group runs."""
+        return tuple(name for name in self.names if self.group(name) == group)
+
+    def topics(self) -> tuple[Topic, ...]:
+        """Every topic of the deployment."""
+        return all_topics((name, self.base_topic(name), self.group(name)) for name in self.names)
+
+
+def load_tasks(path: Path | None) -> TaskCatalog:
+    """Built-in tasks, overlaid by the file's.
+
+    Raises:
+        BadTasksFile: unreadable, no YAML, or an entry that makes no sense.
+    """
+    builtin = {kind.value: TaskType(kind=kind) for kind in TaskKind}
+    if path is None:
+        return TaskCatalog(builtin)
+    try:
+        content = yaml.safe_load(path.read_text())
+        file = _File.model_validate(content)
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise BadTasksFile(
+            f"cannot use the tasks file {str(path)!r}: {error}; see docs/configuration.md"
+        ) from error
+    return TaskCatalog({**builtin, **file.tasks})

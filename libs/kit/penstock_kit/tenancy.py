@@ -1,0 +1,62 @@
+"""Isolation as a type: only a `TenantScope` can name what belongs to a tenant.
+
+Redis keys, vector filters and subscriptions take a scope, never a tenant string, and a scope is made only from a
+credential (`Principal.scope`), from a verified event (`VerifiedRequest.scope`) or by the recorder, which folds all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+__all__ = ["TenantScope"]
+
+_CHUNK_NAMESPACE = UUID("6f1f8a52-3c0f-5c1d-9f55-7b8f0c8b2a11")
+"""Namespace of vector point ids: a random UUID of this project."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantScope:
+    """What one caller may see: all of a tenant, or (with `user`) one user's part of it."""
+
+    tenant: str
+    user: str | None = None
+
+    def may_see(self, *, tenant: str, user: str | None) -> bool:
+        """Whether something owned by that tenant and user lies inside this scope."""
+        return tenant == self.tenant and (self.user is None or user == self.user)
+
+    def job_key(self, job_id: str) -> str:
+        """Redis hash of a job; `{...}` keeps a tenant's keys in one cluster slot."""
+        return f"ps:{{{self.tenant}}}:job:{job_id}"
+
+    def events_key(self, job_id: str) -> str:
+        """Redis stream of a job's recent events, ids `attempt-seq`."""
+        return f"ps:{{{self.tenant}}}:events:{job_id}"
+
+    def index_key(self, *, user: str | None = None) -> str:
+        """Redis sorted set of job ids by creation time: of a user, or of the whole tenant."""
+        owner = user if user is not None else self.user
+        return (
+            f"ps:{{{self.tenant}}}:jobs"
+            if owner is None
+            else f"ps:{{{self.tenant}}}:jobs:user:{owner}"
+        )
+
+    def counts_key(self) -> str:
+        """Redis hash of job counts by status."""
+        return f"ps:{{{self.tenant}}}:counts"
+
+    def conversation_key(self, conversation: str) -> str:
+        """Redis string and topic key of a conversation's last messages."""
+        return f"ps:{{{self.tenant}}}:conversation:{conversation}"
+
+    def idempotency_key(self, route: str, key: str) -> str:
+        """Redis string of what an Idempotency-Key stands for."""
+        return f"ps:{{{self.tenant}}}:idem:{route}:{key}"
+
+    def point_id(self, *, collection: str, document: str, chunk: int) -> str:
+        """UUIDv5 of a vector: tenants cannot overwrite each other's points."""
+        return str(
+            uuid5(_CHUNK_NAMESPACE, "\n".join((self.tenant, collection, document, str(chunk))))
+        )

@@ -1,0 +1,1 @@
+"""The command line, the embedded stack, the client and the event producer."""

@@ -1,0 +1,69 @@
+"""All message types by name: what generators, examples and gates walk over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from penstock_contracts.control import ControlRecord
+from penstock_contracts.conversations import ConversationState
+from penstock_contracts.credentials import Credential
+from penstock_contracts.events import EVENT_MODELS
+from penstock_contracts.requests import INPUT_MODELS, JobRequest
+from penstock_contracts.state import JobState
+
+__all__ = [
+    "CE_CONTROL",
+    "CE_CONVERSATION",
+    "CE_CREDENTIAL",
+    "CE_REQUEST",
+    "CE_STATE",
+    "MESSAGES",
+    "Message",
+    "ce_event_type",
+]
+
+CE_REQUEST: Final = "penstock.job.request.v1"
+CE_STATE: Final = "penstock.job.state.v1"
+CE_CONVERSATION: Final = "penstock.conversation.v1"
+CE_CONTROL: Final = "penstock.control.v1"
+CE_CREDENTIAL: Final = "penstock.credential.v1"
+
+
+def ce_event_type(event: str) -> str:
+    """The `ce_type` of a job event: `penstock.job.<event>.v1`."""
+    return f"penstock.job.{event}.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message type: its short name, `ce_type` (None for task inputs), validator and whether it is strict."""
+
+    name: str
+    ce_type: str | None
+    adapter: TypeAdapter[Any]
+    is_strict: bool
+
+
+def _messages() -> dict[str, Message]:
+    found = [Message("request", CE_REQUEST, TypeAdapter(JobRequest), is_strict=True)]
+    found += [
+        Message(f"{kind}_input", None, TypeAdapter(model), is_strict=True)
+        for kind, model in INPUT_MODELS.items()
+    ]
+    found += [
+        Message(name, ce_event_type(name), TypeAdapter(model), is_strict=False)
+        for name, model in EVENT_MODELS.items()
+    ]
+    found += [
+        Message("state", CE_STATE, TypeAdapter(JobState), is_strict=False),
+        Message("conversation", CE_CONVERSATION, TypeAdapter(ConversationState), is_strict=False),
+        Message("control", CE_CONTROL, TypeAdapter(ControlRecord), is_strict=False),
+        Message("credential", CE_CREDENTIAL, TypeAdapter(Credential), is_strict=False),
+    ]
+    return {message.name: message for message in found}
+
+
+MESSAGES: Final[dict[str, Message]] = _messages()

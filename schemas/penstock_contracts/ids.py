@@ -1,0 +1,77 @@
+"""Job ids: made without storage, checked without storage, bound to their tenant.
+
+    job_<32 hex of a UUID><10 hex of a MAC>   issued by a gateway
+    job_<32 hex of a SHA-256>                 derived from an event that another service produced
+
+The MAC covers tenant and UUID under the deployment's id secret. So a gateway tells "accepted but not
+folded yet" (valid MAC) from "never issued" and from "another tenant's" (invalid MAC) without a look-up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+__all__ = ["JobIds", "derived_job_id", "is_job_id", "new_uuid7"]
+
+_MAC_HEX = 10
+"""40 bits: a guess is right once in 10^12, and a right guess only yields `queued` of one's own tenant."""
+_FORM = re.compile(r"^job_[0-9a-f]{32}(?:[0-9a-f]{10})?$")
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` has the form of a job id, issued or derived."""
+    return _FORM.match(text) is not None
+
+
+def derived_job_id(*, tenant: str, source: str, event_id: str) -> str:
+    """The id of a job that came as a Kafka event: the same event always gives the same job.
+
+    In any language: `job_` + first 32 hex digits of SHA-256 over `tenant LF source LF event id`.
+    """
+    text = "\n".join((tenant, source, event_id))
+    return "job_" + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def new_uuid7(*, now_ms: int, randomness: bytes) -> UUID:
+    """A UUIDv7: sortable by time. `randomness` is 10 random bytes.
+
+    Source: RFC 9562, section 5.7.
+    """
+    value = (now_ms & ((1 << 48) - 1)) << 80 | int.from_bytes(randomness[:10], "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
+
+
+@dataclass(frozen=True, slots=True)
+class JobIds:
+    """Issues and checks job ids under one secret; gateways and workers of a deployment share it."""
+
+    secret: bytes
+
+    def issue(self, *, tenant: str, uuid: UUID) -> str:
+        """A new id; `uuid` comes from `new_uuid7` or, for idempotent submits, from `uuid_for_key`."""
+        return f"job_{uuid.hex}{self._mac(tenant, uuid.hex)}"
+
+    def uuid_for_key(self, *, tenant: str, route: str, key: str) -> UUID:
+        """The UUID that an Idempotency-Key stands for: any repetition collapses onto the same job."""
+        text = "\n".join(("idempotency", tenant, route, key)).encode()
+        digest = hmac.new(self.secret, text, hashlib.sha256).digest()[:16]
+        value = int.from_bytes(digest, "big")
+        value = value & ~(0xF << 76) | 0x8 << 76
+        value = value & ~(0x3 << 62) | 0x2 << 62
+        return UUID(int=value)
+
+    def was_issued(self, job_id: str, *, tenant: str) -> bool:
+        """Whether a gateway of this deployment issued the id for this tenant."""
+        if len(job_id) != 4 + 32 + _MAC_HEX or not is_job_id(job_id):
+            return False
+        return hmac.compare_digest(job_id[36:], self._mac(tenant, job_id[4:36]))
+
+    def _mac(self, tenant: str, uuid_hex: str) -> str:
+        text = f"job\n{tenant}\n{uuid_hex}".encode()
+        return hmac.new(self.secret, text, hashlib.sha256).hexdigest()[:_MAC_HEX]

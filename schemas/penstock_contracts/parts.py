@@ -1,0 +1,225 @@
+"""Provider-neutral pieces of output: what streams (deltas), what a result holds, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue
+
+from penstock_contracts.models import Fact
+
+__all__ = [
+    "BlobRef",
+    "ChatOutput",
+    "Choice",
+    "Delta",
+    "EmbedOutput",
+    "GenerateOutput",
+    "IngestOutput",
+    "JobError",
+    "Output",
+    "ReasoningDelta",
+    "RefusalDelta",
+    "SearchHit",
+    "SearchOutput",
+    "TextDelta",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+    "merge_deltas",
+]
+
+
+class _DeltaBase(Fact):
+    choice: int = Field(default=0, ge=0, description="Index of the choice that this piece extends.")
+
+
+class TextDelta(_DeltaBase):
+    """A piece of the answer's text."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class ReasoningDelta(_DeltaBase):
+    """A piece of the model's visible reasoning."""
+
+    type: Literal["reasoning"] = "reasoning"
+    text: str
+
+
+class RefusalDelta(_DeltaBase):
+    """A piece of a refusal that the provider keeps apart from the answer."""
+
+    type: Literal["refusal"] = "refusal"
+    text: str
+
+
+class ToolCallDelta(_DeltaBase):
+    """A piece of a tool call; `id` and `name` come with its first piece, arguments accumulate."""
+
+    type: Literal["tool_call"] = "tool_call"
+    index: int = Field(ge=0, description="Index of the tool call within its choice.")
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+Delta = Annotated[
+    TextDelta | ReasoningDelta | RefusalDelta | ToolCallDelta, Field(discriminator="type")
+]
+
+
+def merge_deltas(deltas: Iterable[Delta]) -> list[Delta]:
+    """Join neighbouring pieces of the same choice and kind; assembling the result gives the same output."""
+    merged: list[Delta] = []
+    for delta in deltas:
+        joined = _joined(merged[-1], delta) if merged else None
+        if joined is None:
+            merged.append(delta)
+        else:
+            merged[-1] = joined
+    return merged
+
+
+def _joined(left: Delta, right: Delta) -> Delta | None:
+    if left.choice != right.choice or left.type != right.type:
+        return None
+    if isinstance(left, ToolCallDelta) and isinstance(right, ToolCallDelta):
+        if left.index != right.index or (right.id is not None and right.id != left.id):
+            return None
+        return left.model_copy(
+            update={
+                "name": left.name or right.name,
+                "arguments": left.arguments + right.arguments,
+            }
+        )
+    if isinstance(left, ToolCallDelta) or isinstance(right, ToolCallDelta):
+        return None
+    return left.model_copy(update={"text": left.text + right.text})
+
+
+class ToolCall(Fact):
+    """A complete tool call; `arguments` is the JSON text as the model wrote it, valid or not."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Choice(Fact):
+    """One complete answer of a chat."""
+
+    index: int = Field(ge=0)
+    text: str = ""
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] = Field(default_factory=list)
+    finish_reason: str = Field(
+        description="stop, length, tool_calls, content_filter, or as the provider says."
+    )
+
+
+class ChatOutput(Fact):
+    """Output of a `chat` task."""
+
+    kind: Literal["chat"] = "chat"
+    choices: list[Choice]
+
+
+class GenerateOutput(Fact):
+    """Output of a `generate` task: text, and the parsed value where the format is `json`."""
+
+    kind: Literal["generate"] = "generate"
+    format: Literal["text", "json", "markdown", "html"]
+    text: str
+    value: JsonValue = None
+    finish_reason: str = "stop"
+
+
+class EmbedOutput(Fact):
+    """Output of an `embed` task: one vector per text, in the order of the texts, unit length."""
+
+    kind: Literal["embed"] = "embed"
+    model: str
+    dimensions: int = Field(gt=0)
+    vectors: list[list[float]]
+
+
+class IngestOutput(Fact):
+    """Output of an `ingest` task."""
+
+    kind: Literal["ingest"] = "ingest"
+    collection: str
+    documents: int
+    chunks: int
+
+
+class SearchHit(Fact):
+    """One passage found; `score` is the cosine similarity, higher is nearer."""
+
+    id: str
+    score: float
+    document: str
+    chunk: int
+    text: str
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class SearchOutput(Fact):
+    """Output of a `search` task, best hit first."""
+
+    kind: Literal["search"] = "search"
+    collection: str
+    hits: list[SearchHit]
+
+
+Output = Annotated[
+    ChatOutput | GenerateOutput | EmbedOutput | IngestOutput | SearchOutput,
+    Field(discriminator="kind"),
+]
+
+
+class Usage(Fact):
+    """Tokens and money of all attempts so far; None means unknown, never zero by guess."""
+
+    input_tokens: int | None = Field(default=None, ge=0)
+    output_tokens: int | None = Field(default=None, ge=0)
+    cached_input_tokens: int | None = Field(default=None, ge=0)
+    reasoning_tokens: int | None = Field(default=None, ge=0)
+    cost_usd: Decimal | None = Field(
+        default=None, description="US dollars as a decimal string; null = unknown."
+    )
+    price_source: str | None = Field(
+        default=None, description="Price table and version behind `cost_usd`."
+    )
+    estimated: bool = Field(
+        default=False, description="True where the provider sent no usage (cut streams)."
+    )
+
+
+class JobError(Fact):
+    """Why a job failed or is retried: the same words as the HTTP error registry."""
+
+    type: str = Field(
+        description="Family, as OpenAI names it: invalid_request_error, rate_limit_error, ..."
+    )
+    code: str = Field(description="Stable snake-case code.")
+    message: str = Field(
+        description="What happened, why, and what to do. Never contains prompts or secrets."
+    )
+    param: str | None = None
+    retryable: bool = False
+    provider_status: int | None = Field(
+        default=None, description="HTTP status of the provider, if there was one."
+    )
+
+
+class BlobRef(Fact):
+    """A claim check: where an input or output over 256 KiB lies, and how to know that it is whole."""
+
+    path: str = Field(description="Path inside the deployment's blob store.")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)

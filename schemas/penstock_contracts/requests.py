@@ -1,0 +1,252 @@
+"""What a job asks for: the body of `ai.<task>.requests.v1`, strict, from the gateway and from direct producers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, JsonValue, StringConstraints, model_validator
+
+from penstock_contracts.models import Identifier, Name, Order, Timestamp
+from penstock_contracts.parts import BlobRef
+
+__all__ = [
+    "INPUT_MODELS",
+    "Charge",
+    "ChatInput",
+    "ChatMessage",
+    "ChunkOptions",
+    "ContentPart",
+    "Document",
+    "EmbedInput",
+    "FunctionCall",
+    "GenerateInput",
+    "IngestInput",
+    "JobRequest",
+    "MessageToolCall",
+    "Params",
+    "Priority",
+    "SearchInput",
+    "TaskKind",
+]
+
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
+    Field(max_length=16),
+]
+
+
+class TaskKind(StrEnum):
+    """What a task does; task types of the configuration are named uses of one of these."""
+
+    CHAT = "chat"
+    GENERATE = "generate"
+    EMBED = "embed"
+    INGEST = "ingest"
+    SEARCH = "search"
+
+
+class Priority(StrEnum):
+    """Which of a task's three topics carries the job."""
+
+    HIGH = "high"
+    DEFAULT = "default"
+    LOW = "low"
+
+
+class Charge(StrEnum):
+    """What a crash in the middle of a paid call means."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    """Call again: the job ends, and may have been charged twice."""
+    AT_MOST_ONCE = "at_most_once"
+    """Never call again: the job ends as `unknown_outcome`."""
+
+
+class ContentPart(Order):
+    """A piece of message content; text is what every provider takes."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class FunctionCall(Order):
+    """Name and arguments of a tool call in a message."""
+
+    name: NonEmpty
+    arguments: str
+
+
+class MessageToolCall(Order):
+    """A tool call that the assistant made earlier in the conversation."""
+
+    id: NonEmpty
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(Order):
+    """One message in OpenAI's shape."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[ContentPart] | None = None
+    name: str | None = Field(default=None, max_length=64)
+    tool_call_id: str | None = None
+    tool_calls: list[MessageToolCall] | None = None
+
+    @model_validator(mode="after")
+    def _has_something_to_say(self) -> Self:
+        if self.content is None and not self.tool_calls:
+            raise ValueError("a message needs content, or tool_calls of an assistant")
+        if self.role == "tool" and not self.tool_call_id:
+            raise ValueError("a tool message needs the tool_call_id that it answers")
+        return self
+
+
+class ChatInput(Order):
+    """Input of a `chat` task."""
+
+    messages: list[ChatMessage] = Field(min_length=1, max_length=2048)
+
+
+class GenerateInput(Order):
+    """Input of a `generate` task: a named template with its variables, or a prompt as it is."""
+
+    template: Name | None = Field(
+        default=None, description="Name of a template file of the deployment."
+    )
+    variables: dict[str, str] = Field(default_factory=dict, max_length=64)
+    prompt: NonEmpty | None = None
+    format: Literal["text", "json", "markdown", "html"] = "text"
+    json_schema: dict[str, JsonValue] | None = Field(
+        default=None, description="JSON Schema that the answer must satisfy; only with format json."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.template is None) == (self.prompt is None):
+            raise ValueError("give exactly one of template and prompt")
+        if self.json_schema is not None and self.format != "json":
+            raise ValueError("json_schema needs format json")
+        return self
+
+
+class EmbedInput(Order):
+    """Input of an `embed` task."""
+
+    texts: list[NonEmpty] = Field(min_length=1, max_length=2048)
+    dimensions: int | None = Field(
+        default=None, gt=0, description="Refused where the model cannot shorten."
+    )
+
+
+class Document(Order):
+    """A text to chunk, embed and store; the same id again replaces the document."""
+
+    id: Identifier
+    text: NonEmpty
+    metadata: dict[str, str | int | float | bool] = Field(default_factory=dict, max_length=64)
+
+
+class ChunkOptions(Order):
+    """How documents are cut, in tokens of the embedding model."""
+
+    size: int = Field(default=200, ge=16, le=8192)
+    overlap: int = Field(default=20, ge=0)
+
+    @model_validator(mode="after")
+    def _makes_progress(self) -> Self:
+        if self.overlap * 2 > self.size:
+            raise ValueError("overlap must be at most half of size")
+        return self
+
+
+class IngestInput(Order):
+    """Input of an `ingest` task."""
+
+    collection: Name
+    documents: list[Document] = Field(min_length=1, max_length=1024)
+    chunk: ChunkOptions = ChunkOptions()
+
+
+FilterValue = (
+    str
+    | int
+    | float
+    | bool
+    | list[str]
+    | list[int]
+    | dict[Literal["gt", "gte", "lt", "lte"], float]
+)
+
+
+class SearchInput(Order):
+    """Input of a `search` task; filters are on document metadata and are all required to hold."""
+
+    collection: Name
+    query: NonEmpty
+    limit: int = Field(default=10, ge=1, le=100)
+    score_threshold: float | None = Field(default=None, ge=-1, le=1)
+    filters: dict[str, FilterValue] = Field(default_factory=dict, max_length=32)
+
+
+INPUT_MODELS: dict[TaskKind, type[Order]] = {
+    TaskKind.CHAT: ChatInput,
+    TaskKind.GENERATE: GenerateInput,
+    TaskKind.EMBED: EmbedInput,
+    TaskKind.INGEST: IngestInput,
+    TaskKind.SEARCH: SearchInput,
+}
+
+
+class Params(Order):
+    """Sampling parameters, OpenAI's names and ranges; the provider adapter passes on what is set."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    n: int | None = Field(default=None, ge=1, le=128)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    tools: list[dict[str, Any]] | None = Field(default=None, max_length=128)
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+
+
+class JobRequest(Order):
+    """One job. Tenant, job id and creation time travel in the envelope, never here."""
+
+    task: Name
+    input: dict[str, Any] | None = Field(
+        default=None,
+        description="By the task's kind: ChatInput, GenerateInput, EmbedInput, IngestInput, SearchInput.",
+    )
+    input_ref: BlobRef | None = Field(
+        default=None, description="Claim check for an input over 256 KiB."
+    )
+    model: str | None = Field(default=None, min_length=1, max_length=128)
+    params: Params = Params()
+    priority: Priority = Priority.DEFAULT
+    conversation: Identifier | None = None
+    deadline: Timestamp | None = Field(
+        default=None, description="Not started by then: expired, free of charge."
+    )
+    charge: Charge = Charge.AT_LEAST_ONCE
+    metadata: Metadata = Field(default_factory=dict)
+    user: Identifier | None = Field(
+        default=None, description="Who the job belongs to inside its tenant."
+    )
+
+    @model_validator(mode="after")
+    def _one_input(self) -> Self:
+        if (self.input is None) == (self.input_ref is None):
+            raise ValueError("give exactly one of input and input_ref")
+        return self

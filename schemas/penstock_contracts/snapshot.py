@@ -1,0 +1,35 @@
+"""What a late joiner gets instead of the events that it missed; on sockets and SSE only, never in a topic."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from penstock_contracts.events import JobStatus, Position
+from penstock_contracts.models import Fact
+from penstock_contracts.parts import BlobRef, Delta, JobError, Output, Usage
+
+__all__ = ["Snapshot"]
+
+
+class Snapshot(Fact):
+    """All output of the current attempt up to `(attempt, seq)`; events after that place follow."""
+
+    type: Literal["snapshot"] = "snapshot"
+    job: str
+    status: JobStatus
+    attempt: int = Field(ge=0)
+    seq: int = Field(ge=0)
+    deltas: list[Delta] = Field(
+        default_factory=list, description="Merged output so far of this attempt."
+    )
+    output: Output | None = Field(default=None, description="The result, once completed.")
+    output_ref: BlobRef | None = None
+    error: JobError | None = None
+    usage: Usage | None = None
+
+    @property
+    def position(self) -> Position:
+        """The last place that the snapshot covers."""
+        return Position(self.attempt, self.seq)

@@ -1,0 +1,37 @@
+"""What is known of a job: the body of `ai.jobs.state.v1`, one record per job and change of status."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from penstock_contracts.events import JobStatus
+from penstock_contracts.models import Fact, Identifier, Name, Timestamp
+from penstock_contracts.parts import BlobRef, JobError, Output, Usage
+from penstock_contracts.requests import Metadata, Priority
+
+__all__ = ["JobState"]
+
+
+class JobState(Fact):
+    """The fold of a job's request and events; the highest `(attempt, seq)` wins, the first terminal stays."""
+
+    job: str
+    tenant: Identifier
+    user: Identifier | None = None
+    task: Name | None = None
+    status: JobStatus
+    attempt: int = Field(default=0, ge=0)
+    seq: int = Field(default=0, ge=0)
+    model: str | None = None
+    provider: str | None = None
+    priority: Priority = Priority.DEFAULT
+    conversation: Identifier | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    created_at: Timestamp | None = None
+    started_at: Timestamp | None = None
+    ended_at: Timestamp | None = None
+    deadline: Timestamp | None = None
+    usage: Usage = Usage()
+    error: JobError | None = None
+    output: Output | None = None
+    output_ref: BlobRef | None = None

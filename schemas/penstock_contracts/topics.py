@@ -1,0 +1,201 @@
+"""Every topic, declared once; create scripts, AsyncAPI, Strimzi resources and `topics/*.yaml` are rendered from here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from penstock_contracts.requests import Priority
+
+__all__ = [
+    "CONTROL",
+    "CONVERSATIONS",
+    "CREDENTIALS",
+    "DEAD",
+    "EVENTS",
+    "FIXED_TOPICS",
+    "RETRY_DELAYS_S",
+    "STATE",
+    "Cleanup",
+    "Topic",
+    "all_topics",
+    "request_topic",
+    "request_topics",
+    "retry_topic",
+]
+
+_DAY_MS: Final = 24 * 60 * 60 * 1000
+
+
+class Cleanup(StrEnum):
+    """What the broker does with old records."""
+
+    DELETE = "delete"
+    COMPACT = "compact"
+    COMPACT_DELETE = "compact,delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """One topic. `partitions` is the production default; the embedded stack uses fewer.
+
+    `retention_ms` is None where records are kept by key alone.
+    """
+
+    name: str
+    key: str
+    about: str
+    partitions: int
+    cleanup: Cleanup
+    retention_ms: int | None
+    messages: tuple[str, ...]
+    written_by: tuple[str, ...]
+    read_by: tuple[str, ...]
+    max_message_bytes: int = 1_048_588
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The topic's settings as the broker takes them."""
+        config = {
+            "cleanup.policy": self.cleanup.value,
+            "max.message.bytes": str(self.max_message_bytes),
+        }
+        if self.retention_ms is not None:
+            config["retention.ms"] = str(self.retention_ms)
+        if self.name.startswith("ai.retries."):
+            config["message.timestamp.type"] = "LogAppendTime"
+        return config
+
+
+EVENTS = Topic(
+    name="ai.jobs.events.v1",
+    key="job id",
+    about="Everything that happens to a job, in order of (attempt, seq).",
+    partitions=24,
+    cleanup=Cleanup.DELETE,
+    retention_ms=7 * _DAY_MS,
+    messages=(
+        "queued",
+        "started",
+        "delta",
+        "reset",
+        "retrying",
+        "completed",
+        "failed",
+        "cancelled",
+        "expired",
+        "unknown_outcome",
+    ),
+    written_by=("gateway", "llm-worker", "embedder"),
+    read_by=("notifier", "gateway", "recorder", "meter", "any service"),
+)
+STATE = Topic(
+    name="ai.jobs.state.v1",
+    key="job id",
+    about="What is known of a job, newest per job.",
+    partitions=12,
+    cleanup=Cleanup.COMPACT_DELETE,
+    retention_ms=30 * _DAY_MS,
+    messages=("state",),
+    written_by=("recorder",),
+    read_by=("recorder", "any service"),
+)
+CONVERSATIONS = Topic(
+    name="ai.conversations.v1",
+    key="tenant/conversation id",
+    about="The last messages of a conversation after each finished turn.",
+    partitions=12,
+    cleanup=Cleanup.COMPACT,
+    retention_ms=None,
+    messages=("conversation",),
+    written_by=("llm-worker",),
+    read_by=("llm-worker", "recorder"),
+)
+CONTROL = Topic(
+    name="ai.control.v1",
+    key="scope",
+    about="What operators and users tell running workers: cancels and rules.",
+    partitions=1,
+    cleanup=Cleanup.COMPACT_DELETE,
+    retention_ms=7 * _DAY_MS,
+    messages=("control",),
+    written_by=("gateway", "notifier", "penstock"),
+    read_by=("llm-worker", "embedder"),
+)
+CREDENTIALS = Topic(
+    name="ai.credentials.v1",
+    key="credential id",
+    about="API keys (hashed) and producers.",
+    partitions=1,
+    cleanup=Cleanup.COMPACT,
+    retention_ms=None,
+    messages=("credential",),
+    written_by=("penstock",),
+    read_by=("gateway", "notifier", "llm-worker", "embedder", "recorder"),
+)
+DEAD = Topic(
+    name="ai.dead.v1",
+    key="as the source",
+    about="Records that can never be handled: original bytes and headers, and why.",
+    partitions=6,
+    cleanup=Cleanup.DELETE,
+    retention_ms=30 * _DAY_MS,
+    messages=("dead",),
+    written_by=("llm-worker", "embedder", "recorder"),
+    read_by=("penstock",),
+)
+FIXED_TOPICS: Final = (EVENTS, STATE, CONVERSATIONS, CONTROL, CREDENTIALS, DEAD)
+
+RETRY_DELAYS_S: Final = (5, 30, 120, 600)
+"""One delay per topic, so that the head of each is always the next one due."""
+_RETRY_NAMES: Final = {5: "5s", 30: "30s", 120: "2m", 600: "10m"}
+
+
+def request_topic(base: str, priority: Priority) -> str:
+    """The topic that carries jobs of a priority: `ai.chat.requests.v1`, `.high`, `.low`."""
+    return base if priority is Priority.DEFAULT else f"{base}.{priority.value}"
+
+
+def request_topics(task: str, base: str, *, workers: str) -> tuple[Topic, ...]:
+    """The three topics of a task type."""
+    return tuple(
+        Topic(
+            name=request_topic(base, priority),
+            key="conversation id, else job id",
+            about=f"Jobs of task {task}, priority {priority.value}.",
+            partitions=12,
+            cleanup=Cleanup.DELETE,
+            retention_ms=7 * _DAY_MS,
+            messages=("request",),
+            written_by=("gateway", "any service"),
+            read_by=(workers, "recorder"),
+        )
+        for priority in (Priority.HIGH, Priority.DEFAULT, Priority.LOW)
+    )
+
+
+def retry_topic(delay_s: int) -> Topic:
+    """The topic whose records are due `delay_s` after the broker took them."""
+    return Topic(
+        name=f"ai.retries.v1.{_RETRY_NAMES[delay_s]}",
+        key="as the source",
+        about=f"Jobs to be tried again {delay_s} s after the broker took the record.",
+        partitions=6,
+        cleanup=Cleanup.DELETE,
+        retention_ms=7 * _DAY_MS,
+        messages=("request",),
+        written_by=("llm-worker", "embedder"),
+        read_by=("llm-worker", "embedder"),
+    )
+
+
+def all_topics(tasks: Iterable[tuple[str, str, str]]) -> tuple[Topic, ...]:
+    """Every topic of a deployment; `tasks` are (task, base topic, worker group)."""
+    requests = {
+        topic.name: topic
+        for task, base, workers in tasks
+        for topic in request_topics(task, base, workers=workers)
+    }
+    return (*requests.values(), *(retry_topic(delay) for delay in RETRY_DELAYS_S), *FIXED_TOPICS)

@@ -1,0 +1,1 @@
+"""Batches texts through a model, stores and searches vectors."""

@@ -1,0 +1,1 @@
+"""The way in: authenticates, validates, writes one request event, answers."""

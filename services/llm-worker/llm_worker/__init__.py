@@ -1,0 +1,1 @@
+"""Runs LLM tasks against providers and emits job events."""

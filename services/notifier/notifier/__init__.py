@@ -1,0 +1,1 @@
+"""The way out: relays job events to WebSockets with resume."""

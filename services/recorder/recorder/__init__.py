@@ -1,0 +1,1 @@
+"""Folds job requests and events into the job table."""

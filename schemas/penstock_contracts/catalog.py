@@ -39,7 +39,7 @@ def ce_event_type(event: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message type: its short name, `ce_type` (None for task inputs), validator and whether it is strict."""
+    """A message type; `ce_type` is None for task inputs, strict ones refuse unknown fields."""
 
     name: str
     ce_type: str | None

@@ -56,7 +56,10 @@ def decode_model(model: type[M], raw: bytes, *, max_bytes: int | None = None) ->
 
 
 def first_problem(error: ValidationError) -> SchemaMismatch:
-    """The first problem of a pydantic error as one sentence that quotes no input (prompts stay private)."""
+    """The first problem of a pydantic error as one sentence.
+
+    It quotes no input: prompts stay private.
+    """
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(str(part) for part in problem["loc"]) or None
     return SchemaMismatch(f"{field or 'the body'}: {problem['msg']}", field=field)

@@ -1,4 +1,4 @@
-"""What operators and users tell running workers: the body of `ai.control.v1` (compacted, key = scope).
+"""What operators and users tell running workers: the body of `ai.control.v1` (compacted).
 
 Keys: `cancel:<job>` for a cancel, `rule:<name>` for a rule. A tombstone takes the record back.
 """
@@ -36,7 +36,7 @@ class Selector(Fact):
 
 
 class ControlRule(Fact):
-    """Pause, demote, drop or limit the jobs that a selector names, until `expires_at` or a tombstone."""
+    """Pause, demote, drop or limit what a selector names, until `expires_at` or a tombstone."""
 
     type: Literal["rule"] = "rule"
     name: Name

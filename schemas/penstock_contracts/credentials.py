@@ -1,4 +1,7 @@
-"""Who may speak: the body of `ai.credentials.v1` (compacted, key = credential id). Secrets never lie here in clear."""
+"""Who may speak: the body of `ai.credentials.v1` (compacted, key = credential id).
+
+Secrets never lie here in clear.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ class ApiKey(Fact):
 class Producer(Fact):
     """A service that writes request events itself, and the tenants that it may speak for.
 
-    Its signing secret is HMAC(id secret, "producer" LF id LF generation): derived, so it is stored nowhere.
+    Its signing secret is HMAC(id secret, "producer" LF id LF generation): it is stored nowhere.
     """
 
     type: Literal["producer"] = "producer"

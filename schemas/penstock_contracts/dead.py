@@ -1,4 +1,7 @@
-"""Dead letters: the original record, byte for byte, with the reason in headers that begin with `penstock_dead_`."""
+"""Dead letters: the original record, byte for byte, with the reason in further headers.
+
+The headers begin with `penstock_dead_`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class DeadReason(StrEnum):
     """Two kinds that are handled differently."""
 
     POISON = "poison"
-    """The record itself is wrong: malformed, forged, unknown task. Replaying it unchanged cannot help."""
+    """The record itself is wrong: malformed, forged, unknown task. Replay cannot help."""
     FAILURE = "failure"
     """The handler failed: replaying it may help once the cause is gone."""
 

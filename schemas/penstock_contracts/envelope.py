@@ -1,6 +1,6 @@
 """CloudEvents 1.0 on Kafka: binary mode out, binary and structured mode in.
 
-The hot path reads and writes headers itself; a contract test holds it equal to the `cloudevents` SDK.
+The hot path reads and writes headers itself; a contract test holds it equal to the SDK's.
 Source: CloudEvents 1.0.2 and its Kafka protocol binding 1.0.2.
 """
 
@@ -36,14 +36,15 @@ _CORE = ("id", "source", "type", "time", "subject")
 _EXTENSIONS = ("tenant", "user", "attempt", "seq", "priority", "deadline", "producer", "signature")
 _TRACE = ("traceparent", "tracestate")
 _MAX_ATTRIBUTE_CHARS = 1024
+_MAX_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """The context attributes of one event; `data` travels beside it as bytes of JSON.
 
-    `attempt` and `seq` place a job event in its stream. `producer` and `signature` prove who may speak for
-    the tenant. `extra` keeps attributes that we do not know, so that relays lose nothing.
+    `attempt` and `seq` place a job event in its stream. `producer` and `signature` prove who may
+    speak for the tenant. `extra` keeps attributes that we do not know, so that relays lose nothing.
     """
 
     id: str
@@ -108,8 +109,8 @@ def decode_event(
 def sign(envelope: Envelope, data: bytes, *, secret: bytes) -> str:
     """The signature of an event: base64url HMAC-SHA256 over attributes and body.
 
-    The text is `v1`, id, source, type, subject, tenant, user and the hex SHA-256 of the body, joined by LF;
-    an attribute that is absent is empty. Every attribute that decides whose job it is is covered.
+    The text is `v1`, id, source, type, subject, tenant, user and the hex SHA-256 of the body, joined
+    by LF; an attribute that is absent is empty. Every attribute that decides whose job it is is covered.
     """
     parts = (
         "v1",
@@ -243,6 +244,6 @@ def _parse_time(text: str | None) -> datetime | None:
 def _parse_number(name: str, text: str | None) -> int | None:
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
         raise NotACloudEvent(f"ce_{name} is no whole number", field=f"ce_{name}")
     return int(text)

@@ -1,8 +1,9 @@
 """What happens to a job: the body of `ai.jobs.events.v1`.
 
-All events of a job lie in one partition (key = job id) and are ordered by `(attempt, seq)`. `seq` starts at 1
-in every attempt and has no gaps; attempt 0 holds what happens before a worker takes the job. Terminal events
-are `completed`, `failed`, `cancelled`, `expired` and `unknown_outcome`; readers take the first one.
+All events of a job lie in one partition (key = job id) and are ordered by `(attempt, seq)`. `seq`
+starts at 1 in every attempt and has no gaps; attempt 0 holds what happens before a worker takes the
+job. Terminal events are `completed`, `failed`, `cancelled`, `expired` and `unknown_outcome`;
+readers take the first one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ __all__ = [
     "Started",
     "UnknownOutcome",
 ]
+
+
+_MAX_POSITION_CHARS = 32
+"""Two numbers of any sensible size; keeps a hostile position from becoming a huge integer."""
 
 
 class JobStatus(StrEnum):
@@ -77,8 +82,8 @@ class Position(NamedTuple):
             raise ValueError(
                 f"{text[:40]!r} is no position; expected attempt-seq, for example 1-17"
             )
-        if len(text) > 32:
-            raise ValueError("a position has at most 32 characters")
+        if len(text) > _MAX_POSITION_CHARS:
+            raise ValueError(f"a position has at most {_MAX_POSITION_CHARS} characters")
         return cls(int(attempt), int(seq))
 
 

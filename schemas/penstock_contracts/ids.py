@@ -3,8 +3,9 @@
     job_<32 hex of a UUID><10 hex of a MAC>   issued by a gateway
     job_<32 hex of a SHA-256>                 derived from an event that another service produced
 
-The MAC covers tenant and UUID under the deployment's id secret. So a gateway tells "accepted but not
-folded yet" (valid MAC) from "never issued" and from "another tenant's" (invalid MAC) without a look-up.
+The MAC covers tenant and UUID under the deployment's id secret. So a gateway tells "accepted but
+not folded yet" (valid MAC) from "never issued" and from "another tenant's" (invalid MAC) without a
+look-up.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from uuid import UUID
 __all__ = ["JobIds", "derived_job_id", "is_job_id", "new_uuid7"]
 
 _MAC_HEX = 10
-"""40 bits: a guess is right once in 10^12, and a right guess only yields `queued` of one's own tenant."""
+"""40 bits: a guess is right once in 10^12, and only yields `queued` in one's own tenant."""
 _FORM = re.compile(r"^job_[0-9a-f]{32}(?:[0-9a-f]{10})?$")
 
 
@@ -32,7 +33,7 @@ def derived_job_id(*, tenant: str, source: str, event_id: str) -> str:
 
     In any language: `job_` + first 32 hex digits of SHA-256 over `tenant LF source LF event id`.
     """
-    text = "\n".join((tenant, source, event_id))
+    text = f"{tenant}\n{source}\n{event_id}"
     return "job_" + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -54,12 +55,12 @@ class JobIds:
     secret: bytes
 
     def issue(self, *, tenant: str, uuid: UUID) -> str:
-        """A new id; `uuid` comes from `new_uuid7` or, for idempotent submits, from `uuid_for_key`."""
+        """A new id; `uuid` is of `new_uuid7` or, for idempotent submits, of `uuid_for_key`."""
         return f"job_{uuid.hex}{self._mac(tenant, uuid.hex)}"
 
     def uuid_for_key(self, *, tenant: str, route: str, key: str) -> UUID:
-        """The UUID that an Idempotency-Key stands for: any repetition collapses onto the same job."""
-        text = "\n".join(("idempotency", tenant, route, key)).encode()
+        """The UUID that an Idempotency-Key stands for: repetitions give the same job."""
+        text = f"idempotency\n{tenant}\n{route}\n{key}".encode()
         digest = hmac.new(self.secret, text, hashlib.sha256).digest()[:16]
         value = int.from_bytes(digest, "big")
         value = value & ~(0xF << 76) | 0x8 << 76

@@ -25,7 +25,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
 
 
 class Order(BaseModel):
-    """What somebody asks of us: unknown fields are refused, so that a typing error never passes silently."""
+    """What somebody asks of us: unknown fields are refused, no typing error passes silently."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, ser_json_inf_nan="constants", allow_inf_nan=False

@@ -1,4 +1,4 @@
-"""Provider-neutral pieces of output: what streams (deltas), what a result holds, and what it cost."""
+"""Provider-neutral pieces of output: what streams, what a result holds, what it cost."""
 
 from __future__ import annotations
 
@@ -41,6 +41,9 @@ class TextDelta(_DeltaBase):
 
     type: Literal["text"] = "text"
     text: str
+    logprobs: list[JsonValue] | None = Field(
+        default=None, description="Entries as OpenAI shapes them, where the provider has them."
+    )
 
 
 class ReasoningDelta(_DeltaBase):
@@ -73,7 +76,7 @@ Delta = Annotated[
 
 
 def merge_deltas(deltas: Iterable[Delta]) -> list[Delta]:
-    """Join neighbouring pieces of the same choice and kind; assembling the result gives the same output."""
+    """Join neighbouring pieces of the same choice and kind; assembling gives the same output."""
     merged: list[Delta] = []
     for delta in deltas:
         joined = _joined(merged[-1], delta) if merged else None
@@ -98,7 +101,10 @@ def _joined(left: Delta, right: Delta) -> Delta | None:
         )
     if isinstance(left, ToolCallDelta) or isinstance(right, ToolCallDelta):
         return None
-    return left.model_copy(update={"text": left.text + right.text})
+    update: dict[str, Any] = {"text": left.text + right.text}
+    if isinstance(left, TextDelta) and isinstance(right, TextDelta) and right.logprobs is not None:
+        update["logprobs"] = [*(left.logprobs or []), *right.logprobs]
+    return left.model_copy(update=update)
 
 
 class ToolCall(Fact):
@@ -116,6 +122,7 @@ class Choice(Fact):
     text: str = ""
     reasoning: str | None = None
     refusal: str | None = None
+    logprobs: list[JsonValue] | None = None
     tool_calls: list[ToolCall] = Field(default_factory=list)
     finish_reason: str = Field(
         description="stop, length, tool_calls, content_filter, or as the provider says."
@@ -218,7 +225,7 @@ class JobError(Fact):
 
 
 class BlobRef(Fact):
-    """A claim check: where an input or output over 256 KiB lies, and how to know that it is whole."""
+    """A claim check: where an input or output over 256 KiB lies, and how to know it is whole."""
 
     path: str = Field(description="Path inside the deployment's blob store.")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")

@@ -1,4 +1,4 @@
-"""What a job asks for: the body of `ai.<task>.requests.v1`, strict, from the gateway and from direct producers."""
+"""What a job asks for: the strict body of `ai.<task>.requests.v1`."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ INPUT_MODELS: dict[TaskKind, type[Order]] = {
 
 
 class Params(Order):
-    """Sampling parameters, OpenAI's names and ranges; the provider adapter passes on what is set."""
+    """Sampling parameters, OpenAI's names and ranges; what is set is passed on."""
 
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
@@ -227,7 +227,7 @@ class JobRequest(Order):
     task: Name
     input: dict[str, Any] | None = Field(
         default=None,
-        description="By the task's kind: ChatInput, GenerateInput, EmbedInput, IngestInput, SearchInput.",
+        description="By the task's kind: Chat-, Generate-, Embed-, Ingest- or SearchInput.",
     )
     input_ref: BlobRef | None = Field(
         default=None, description="Claim check for an input over 256 KiB."

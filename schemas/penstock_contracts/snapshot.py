@@ -1,4 +1,4 @@
-"""What a late joiner gets instead of the events that it missed; on sockets and SSE only, never in a topic."""
+"""What a late joiner gets instead of the events it missed; on sockets and SSE, never in a topic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a job: the body of `ai.jobs.state.v1`, one record per job and change of status."""
+"""What is known of a job: the body of `ai.jobs.state.v1`, one record per change of status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["JobState"]
 
 
 class JobState(Fact):
-    """The fold of a job's request and events; the highest `(attempt, seq)` wins, the first terminal stays."""
+    """The fold of a job's request and events; the first terminal event stays."""
 
     job: str
     tenant: Identifier

@@ -1,4 +1,7 @@
-"""Every topic, declared once; create scripts, AsyncAPI, Strimzi resources and `topics/*.yaml` are rendered from here."""
+"""Every topic, declared once.
+
+Create scripts, AsyncAPI, Strimzi resources and `topics/*.yaml` are rendered from here.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class JobPage:
 
 
 class JobTable(Protocol):
-    """Reads of the job table. Every answer lies inside the scope: what is outside does not exist."""
+    """Reads of the job table. What is outside of the scope does not exist."""
 
     async def get(self, scope: TenantScope, job_id: str) -> JobState | None:
         """The job, or None if it is unknown (yet) or outside the scope.
@@ -67,7 +67,9 @@ class JobTable(Protocol):
     async def events(
         self, scope: TenantScope, job_id: str, *, after: Position | None = None
     ) -> list[StoredEvent]:
-        """The kept events after a position, in order; the oldest may have been folded into a snapshot or dropped.
+        """The kept events after a position, in order.
+
+        The oldest may have been folded into one merged event, or dropped.
 
         Raises:
             TableAway: Redis does not answer in time.

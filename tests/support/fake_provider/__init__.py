@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server that does exactly what its caller scripts; README.md tells how."""

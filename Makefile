@@ -27,3 +27,13 @@ types: install ## mypy, strict
 	.venv/bin/mypy $(CODE)
 
 .PHONY: help install lint types
+
+schemas: install ## render JSON Schema, topic files and AsyncAPI from the models
+	$(PY) schemas/render.py
+
+lock: ## resolve every hash-pinned requirements file again
+	$(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  --no-emit-package penstock --no-emit-package penstock-contracts --no-emit-package penstock-kit \
+	  $(MEMBERS:%=%/pyproject.toml) --group dev --group models -o requirements/dev.txt
+
+.PHONY: schemas lock

@@ -109,8 +109,8 @@ def decode_event(
 def sign(envelope: Envelope, data: bytes, *, secret: bytes) -> str:
     """The signature of an event: base64url HMAC-SHA256 over attributes and body.
 
-    The text is `v1`, id, source, type, subject, tenant, user and the hex SHA-256 of the body, joined
-    by LF; an attribute that is absent is empty. Every attribute that decides whose job it is is covered.
+    The text is `v1`, id, source, type, subject, tenant, user and hex SHA-256 of the body, joined by
+    LF; an absent attribute is empty. So whatever decides whose job it is is covered.
     """
     parts = (
         "v1",

@@ -13,6 +13,7 @@ from typing import Final
 from penstock_contracts.requests import Priority
 
 __all__ = [
+    "BUILTIN_TASKS",
     "CONTROL",
     "CONVERSATIONS",
     "CREDENTIALS",
@@ -28,6 +29,15 @@ __all__ = [
     "request_topics",
     "retry_topic",
 ]
+
+BUILTIN_TASKS: Final = (
+    ("chat", "ai.chat.requests.v1", "llm-worker"),
+    ("generate", "ai.generate.requests.v1", "llm-worker"),
+    ("embed", "ai.embed.requests.v1", "embedder"),
+    ("ingest", "ai.ingest.requests.v1", "embedder"),
+    ("search", "ai.search.requests.v1", "embedder"),
+)
+"""(task, base topic, worker group) of the tasks that every deployment has."""
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 

@@ -13,8 +13,9 @@ from penstock_contracts.requests import JobRequest
 @pytest.mark.parametrize(
     "raw",
     [
-        b"", b"{", b"NaN", b'{"a":NaN}', b"[Infinity]", b"[-Infinity]", b"\xff\xfe", b'"\xed\xa0\x80"', b"[1,]",
-        b"01",        b'{"a":1}x', b"\xef\xbb\xbf{}", b'"\\ud800"', b"'a'", b"[1e999]",
+        b"", b"{", b"NaN", b'{"a":NaN}', b"[Infinity]", b"[-Infinity]", b"\xff\xfe",
+        b'"\xed\xa0\x80"', b"[1,]", b"01", b'{"a":1}x', b"\xef\xbb\xbf{}", b'"\\ud800"', b"'a'",
+        b"[1e999]",
     ],
 )  # fmt: skip
 def test_decode_json_when_not_strict_json_then_refused(raw: bytes) -> None:

@@ -16,8 +16,12 @@ from penstock_contracts.errors import ContractError, NotACloudEvent
 
 PLAIN = Envelope(id="1", source="/s", type="t", tenant="acme", user="ada", subject="job")
 CHANGES = {
-    name: dataclasses.replace(PLAIN, **{name: "x"})
-    for name in ("id", "source", "type", "subject", "tenant", "user")
+    "id": dataclasses.replace(PLAIN, id="x"),
+    "source": dataclasses.replace(PLAIN, source="x"),
+    "type": dataclasses.replace(PLAIN, type="x"),
+    "subject": dataclasses.replace(PLAIN, subject="x"),
+    "tenant": dataclasses.replace(PLAIN, tenant="x"),
+    "user": dataclasses.replace(PLAIN, user="x"),
 }
 
 

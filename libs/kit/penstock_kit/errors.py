@@ -20,7 +20,8 @@ class Retryable(PenstockError):
     """Raised where the same record may succeed later; lanes pause its key and try again.
 
     Attributes:
-        retry_after_s: the earliest sensible moment as somebody else told us, in seconds; None: by policy.
+        retry_after_s: the earliest sensible moment as somebody else told us, in seconds; None: by
+            policy.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
@@ -55,4 +56,4 @@ class Busy(PenstockError):
 
 
 class Fatal(PenstockError):
-    """Raised where going on would break a promise; the service exits with status 1 and is restarted."""
+    """Raised where going on would break a promise; the service exits with 1 and is restarted."""

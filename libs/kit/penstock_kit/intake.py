@@ -1,4 +1,4 @@
-"""From an untrusted record to a verified request: the one gate in front of every worker and the recorder."""
+"""From an untrusted record to a verified request: the gate in front of workers and recorder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class VerifiedRequest:
 
     @property
     def scope(self) -> TenantScope:
-        """The scope of the job's owner: the whole tenant, for a worker acts on the tenant's behalf."""
+        """The whole tenant of the job: a worker acts on the tenant's behalf."""
         return TenantScope(self.tenant)
 
     @property
@@ -53,7 +53,7 @@ class ProducerSecrets(Protocol):
     """Knows the signing secret of every producer, and for which tenants it may speak."""
 
     def secret_for(self, producer: str, *, tenant: str) -> bytes | None:
-        """The secret, or None if the producer is unknown, revoked, or may not speak for the tenant."""
+        """The secret; None if the producer is unknown, revoked, or may not speak for the tenant."""
         ...
 
 
@@ -72,7 +72,8 @@ class Intake:
         """Establish who asks for what.
 
         Raises:
-            Rejected: `code` and `field` say what is wrong; the record belongs into the dead letters.
+            Rejected: `code` and `field` say what is wrong; the record belongs into the dead
+                letters.
         """
         try:
             envelope, data = decode_event(record.headers, record.value)
@@ -133,7 +134,8 @@ class Intake:
         if self._ids.was_issued(envelope.subject, tenant=tenant):
             return envelope.subject
         raise Rejected(
-            "ce_subject is no job id of this tenant; leave it out, the id follows from tenant, ce_source and ce_id",
+            "ce_subject is no job id of this tenant; leave it out, the id follows from tenant,"
+            " ce_source and ce_id",
             code="foreign_job",
             field="ce_subject",
         )

@@ -1,4 +1,4 @@
-"""Start, run, drain, stop: the contract of everything that runs, and the frame of every service process."""
+"""Start, run, drain, stop: the contract of parts, and the frame of every process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ log = structlog.get_logger(__name__)
 
 
 class Part(Protocol):
-    """Anything that runs. `start` returns when ready; `stop` waits until it is over, works twice and unstarted."""
+    """Anything that runs.
+
+    `start` returns when ready; `stop` waits until it is over, works twice and unstarted.
+    """
 
     async def start(self) -> None: ...  # noqa: D102 - said above
 
@@ -29,8 +32,8 @@ class Part(Protocol):
 class Service:
     """The parts of a process in the order in which they start; they stop in reverse.
 
-    SIGTERM or SIGINT drains: `on_drain` first (unready, pause), then every `stop`. A second signal or the drain
-    time-out ends the process with status 1; leases then run out by themselves.
+    SIGTERM or SIGINT drains: `on_drain` first (unready, pause), then every `stop`. A second signal
+    or the drain time-out ends the process with status 1; leases then run out by themselves.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class Service:
         self._early_failure: Fatal | None = None
 
     def fail(self, error: Fatal) -> None:
-        """Tell the service that a part cannot go on; the process drains and exits with status 1. Loop thread only."""
+        """Say that a part cannot go on: the process drains and exits with 1. Loop thread only."""
         if self._failure is None:
             self._early_failure = error
         elif not self._failure.done():
@@ -143,7 +146,7 @@ async def _call(function: Callable[[], Awaitable[None]]) -> None:
 
 
 def run_service(make: Callable[[], Awaitable[Service]]) -> None:
-    """Run a service under uvloop and exit with its status; refusals are printed as a sentence, not a traceback."""
+    """Run a service under uvloop and exit with its status; a refusal is printed as a sentence."""
     import uvloop  # noqa: PLC0415 - only processes that run need it
 
     async def main() -> int:

@@ -1,8 +1,9 @@
 """One typed tree per service, read once in `__main__` from `PENSTOCK_*` variables.
 
-Groups that every service shares are `PENSTOCK_KAFKA__*`, `PENSTOCK_REDIS__*` and so on; a service's own are
-`PENSTOCK_GATEWAY__*`, `PENSTOCK_LLM_WORKER__*`, ... One ConfigMap can therefore serve all of them: a service skips
-the groups of its sisters, and refuses every other variable that it does not know.
+Groups that every service shares are `PENSTOCK_KAFKA__*`, `PENSTOCK_REDIS__*` and so on; a service's
+own are `PENSTOCK_GATEWAY__*`, `PENSTOCK_LLM_WORKER__*`, ... One ConfigMap can therefore serve all
+of them: a service skips the groups of its sisters, and refuses every other variable that it does
+not know.
 """
 
 from __future__ import annotations
@@ -40,8 +41,11 @@ SERVICES = ("GATEWAY", "LLM_WORKER", "EMBEDDER", "RECORDER", "NOTIFIER", "METER"
 Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
 
 
+_MIN_SECRET_CHARS = 32
+
+
 class BadSettings(Fatal):
-    """The configuration cannot work; the service refuses to start and says which variable to change."""
+    """The configuration cannot work; the service refuses to start and says what to change."""
 
 
 class Group(BaseModel):
@@ -91,6 +95,9 @@ class BlobSettings(Group):
     inline_limit_bytes: int = Field(
         default=256 * 1024, gt=0, description="Larger bodies travel by claim check."
     )
+    max_bytes: int = Field(
+        default=64 * 1024 * 1024, gt=0, description="Bodies above this are refused altogether."
+    )
 
 
 class AdminSettings(Group):
@@ -129,14 +136,15 @@ class AuthSettings(Group):
     )
     verify_producers: bool = Field(
         default=True,
-        description="Refuse request events without a valid signature; off for loopback development only.",
+        description="Refuse request events without a valid signature; off only on loopback.",
     )
 
     @model_validator(mode="after")
     def _secret_is_long(self) -> Self:
-        if len(self.id_secret.get_secret_value()) < 32:
+        if len(self.id_secret.get_secret_value()) < _MIN_SECRET_CHARS:
             raise ValueError(
-                "id_secret needs at least 32 characters; make one with `openssl rand -hex 32`"
+                f"id_secret needs at least {_MIN_SECRET_CHARS} characters;"
+                " make one with `openssl rand -hex 32`"
             )
         return self
 
@@ -177,7 +185,8 @@ class PlatformSettings(BaseSettings):
     def _timeouts_fit(self) -> Self:
         require(
             self.drain_timeout < self.grace_period,
-            "PENSTOCK_DRAIN_TIMEOUT must be below PENSTOCK_GRACE_PERIOD, else running work is killed while it drains",
+            "PENSTOCK_DRAIN_TIMEOUT must be below PENSTOCK_GRACE_PERIOD, else running work"
+            " is killed while it drains",
         )
         require(
             self.kafka.session_timeout < self.kafka.max_poll_interval,
@@ -186,7 +195,7 @@ class PlatformSettings(BaseSettings):
         return self
 
 
-def require(holds: bool, sentence: str) -> None:
+def require(holds: bool, sentence: str) -> None:  # noqa: FBT001 - it reads as an assertion
     """State an inequality between settings; `sentence` tells which variables and how to mend it.
 
     Raises:

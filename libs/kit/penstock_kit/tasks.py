@@ -45,7 +45,8 @@ class RetryPolicy(_Config):
 class TaskType(_Config):
     """One task type: a named use of a kind.
 
-    `models` is the chain: the first that is named is used, later ones after a permanent failure of the earlier.
+    `models` is the chain: the first that is named is used, later ones after a permanent failure of
+    the earlier.
     Empty: the deployment's default model.
     """
 

@@ -1,7 +1,8 @@
 """Isolation as a type: only a `TenantScope` can name what belongs to a tenant.
 
-Redis keys, vector filters and subscriptions take a scope, never a tenant string, and a scope is made only from a
-credential (`Principal.scope`), from a verified event (`VerifiedRequest.scope`) or by the recorder, which folds all.
+Redis keys, vector filters and subscriptions take a scope, never a tenant string, and a scope is
+made only from a credential (`Principal.scope`), from a verified event (`VerifiedRequest.scope`) or
+by the recorder, which folds all.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ class AuthError(PenstockError):
     """The credential is missing, malformed, unknown, expired or revoked.
 
     Attributes:
-        code: `missing_credentials`, `invalid_api_key`, `expired_api_key`, `revoked_api_key`, `invalid_token`,
+        code: `missing_credentials`, `invalid_api_key`, `expired_api_key`, `revoked_api_key`,
+            `invalid_token`,
             `expired_token`.
     """
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 import structlog
-from aiokafka.errors import (  # type: ignore[import-untyped] # aiokafka ships no types
+from aiokafka.errors import (
     KafkaError,
     UnknownTopicOrPartitionError,
 )

@@ -20,11 +20,18 @@ class TableAway(Busy):
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """A job event as kept for replay: its place, its type and its JSON as it was in the log."""
+    """A job event as kept for replay: its place, its type and its JSON as it was in the log.
+
+    Attributes:
+        first: set where older deltas were merged into one: the first place that it covers
+            (`position` is the last). A reader that already has a place from `first` on must not
+            apply it to what it has: it takes a snapshot.
+    """
 
     position: Position
     type: str
     value: bytes
+    first: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,185 @@
+"""What one record tells of a job, as a patch to fold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import orjson
+from penstock_contracts.catalog import ce_event_type
+from penstock_contracts.codec import decode_json, first_problem
+from penstock_contracts.envelope import Envelope, decode_event
+from penstock_contracts.errors import ContractError
+from penstock_contracts.events import (
+    JobEvent,
+    JobEventAdapter,
+    JobStatus,
+    Queued,
+    Retrying,
+    Started,
+)
+from penstock_contracts.ids import JobIds, is_job_id
+from penstock_contracts.models import Identifier
+from penstock_contracts.requests import JobRequest
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from penstock_kit.errors import Rejected
+from penstock_kit.intake import VerifiedRequest
+from penstock_kit.jobs.facets import (
+    Ending,
+    Facets,
+    Meta,
+    MetaRank,
+    Progress,
+    join,
+    milliseconds,
+)
+from penstock_kit.jobs.view import StoredEvent
+from penstock_kit.kafka.ports import Record
+
+__all__ = ["JobPatch", "join_patches", "patch_of_event", "patch_of_request"]
+
+_META = {"task", "user", "model", "priority", "conversation", "metadata", "deadline"}
+_ENDING = {"model", "provider", "usage", "error", "output_ref"}
+_IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
+_DERIVED_CHARS = len("job_") + 32
+"""Ids of this length follow from an event and carry no MAC; a forged tenant only reaches its own
+part of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPatch:
+    """What some records tell of one job: facets to join, and events to keep for replay in order.
+
+    Attributes:
+        state_offset: set where this is what the state topic held at that offset.
+    """
+
+    tenant: str
+    job: str
+    facets: Facets
+    events: tuple[StoredEvent, ...] = ()
+    state_offset: int | None = None
+
+
+def join_patches(patches: Iterable[JobPatch]) -> list[JobPatch]:
+    """One patch per job, so that a batch touches each once; those of the state topic stay apart."""
+    joined: dict[tuple[str, str, int | None], JobPatch] = {}
+    for patch in patches:
+        key = (patch.tenant, patch.job, patch.state_offset)
+        earlier = joined.get(key)
+        joined[key] = (
+            patch
+            if earlier is None
+            else JobPatch(
+                patch.tenant,
+                patch.job,
+                join(earlier.facets, patch.facets),
+                earlier.events + patch.events,
+                patch.state_offset,
+            )
+        )
+    return list(joined.values())
+
+
+def patch_of_request(request: VerifiedRequest) -> JobPatch:
+    """A job exists; what was asked is known for good."""
+    asked: JobRequest = request.request
+    body = _members(asked, _META) | {"created_at": _text(request.created_at)}
+    meta = Meta(
+        MetaRank.REQUEST, milliseconds(request.created_at), request.user, orjson.dumps(body)
+    )
+    return JobPatch(request.tenant, request.job, Facets(meta=meta))
+
+
+def patch_of_event(record: Record, *, ids: JobIds) -> JobPatch:
+    """What a record of `ai.jobs.events.v1` tells.
+
+    Raises:
+        Rejected: no job event, or its envelope, key, body and job id contradict each other.
+    """
+    try:
+        envelope, data = decode_event(record.headers, record.value)
+        event: JobEvent = JobEventAdapter.validate_python(decode_json(data))
+    except ContractError as error:
+        raise Rejected(str(error), code=error.code, field=error.field) from error
+    except ValidationError as error:
+        problem = first_problem(error)
+        raise Rejected(str(problem), code="schema_mismatch", field=problem.field) from None
+    tenant = _tenant_of(record, envelope, event, ids)
+    facets = _facets_of(record, envelope, event, data)
+    is_replayed = facets.ending is None
+    kept = (StoredEvent(event.position, event.type, data),) if is_replayed else ()
+    return JobPatch(tenant, event.job, facets, kept)
+
+
+def _tenant_of(record: Record, envelope: Envelope, event: JobEvent, ids: JobIds) -> str:
+    tenant = _identifier(envelope.tenant, "ce_tenant")
+    if envelope.user is not None:
+        _identifier(envelope.user, "ce_user")
+    contradictions = {
+        "ce_type": envelope.type != ce_event_type(event.type),
+        "ce_subject": envelope.subject != event.job,
+        "ce_attempt": envelope.attempt not in (None, event.attempt),
+        "ce_seq": envelope.seq not in (None, event.seq),
+        "key": record.key != event.job.encode(),
+    }
+    for field, is_wrong in contradictions.items():
+        if is_wrong:
+            raise Rejected(
+                f"{field} contradicts the body of the event", code="contradiction", field=field
+            )
+    is_issued = len(event.job) > _DERIVED_CHARS
+    if not is_job_id(event.job) or (is_issued and not ids.was_issued(event.job, tenant=tenant)):
+        raise Rejected(
+            "the job id was not issued for this tenant", code="foreign_job", field="ce_subject"
+        )
+    return tenant
+
+
+def _identifier(text: str | None, field: str) -> str:
+    try:
+        return _IDENTIFIER.validate_python(text)
+    except ValidationError as error:
+        problem = f"{field}: {first_problem(error)}"
+        raise Rejected(problem, code="bad_identity", field=field) from None
+
+
+def _facets_of(record: Record, envelope: Envelope, event: JobEvent, data: bytes) -> Facets:
+    top = event.position
+    if isinstance(event, Queued):
+        body = _members(event, _META) | {"created_at": _text(event.at)}
+        meta = Meta(MetaRank.QUEUED, milliseconds(event.at), event.user, orjson.dumps(body))
+        return Facets(meta=meta, progress=_progress(event, JobStatus.QUEUED), top=top)
+    if isinstance(event, Started):
+        known = {"task": event.task, "user": envelope.user}
+        meta = Meta(MetaRank.STARTED, milliseconds(event.at), envelope.user, orjson.dumps(known))
+        progress = _progress(event, JobStatus.RUNNING)
+        return Facets(meta=meta, progress=progress, started_ms=milliseconds(event.at), top=top)
+    if isinstance(event, Retrying):
+        return Facets(progress=_progress(event, JobStatus.RETRYING), top=top)
+    if event.type in ("delta", "reset"):
+        return Facets(top=top, has_output=event.type == "delta")
+    return Facets(ending=_ending(record, event, data), top=top)
+
+
+def _progress(event: JobEvent, status: JobStatus) -> Progress:
+    body = {} if isinstance(event, Queued) else _members(event, {"model", "provider", "error"})
+    return Progress(event.position, status, orjson.dumps(body))
+
+
+def _ending(record: Record, event: JobEvent, data: bytes) -> Ending:
+    body = _members(event, _ENDING) | {"ended_at": _text(event.at)}
+    status = JobStatus(event.type)
+    return Ending(record.partition, record.offset, event.position, status, orjson.dumps(body), data)
+
+
+def _members(model: BaseModel, names: set[str]) -> dict[str, Any]:
+    return model.model_dump(mode="json", include=names, exclude_none=True)
+
+
+def _text(at: datetime) -> str:
+    utc = at.astimezone(timezone.utc)
+    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")

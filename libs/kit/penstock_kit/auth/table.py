@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from uuid import UUID
 
 import structlog
 from penstock_contracts.catalog import CE_CREDENTIAL
@@ -68,11 +67,11 @@ class CredentialTable:
 
 
 def credential_record(
-    credential: ApiKey | Producer, *, source: str, now: datetime, event_id: UUID
+    credential: ApiKey | Producer, *, source: str, now: datetime, event_id: str
 ) -> OutRecord:
     """The record that makes a credential known to every service."""
     envelope = Envelope(
-        id=str(event_id),
+        id=event_id,
         source=source,
         type=CE_CREDENTIAL,
         time=now,

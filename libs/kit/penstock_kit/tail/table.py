@@ -59,12 +59,14 @@ class TopicTable:
         *,
         clock: Clock | None = None,
         start_limit: timedelta = _START_LIMIT,
+        missing_limit: timedelta = _MISSING_LIMIT,
     ) -> None:
         self._settings = settings
         self._topic = topic
         self._on_change = on_change
         self._clock = clock if clock is not None else SystemClock()
         self._start_limit_s = start_limit.total_seconds()
+        self._missing_limit_s = missing_limit.total_seconds()
         self._positions: dict[int, int] = {}
         self._heard_at = 0.0
         self._is_stopping = asyncio.Event()
@@ -122,7 +124,7 @@ class TopicTable:
     async def _connect(self, *, until: float) -> Any:
         """A client that stands where we stood; tries again until `until` on the loop's clock."""
         loop = asyncio.get_running_loop()
-        missing_until = loop.time() + _MISSING_LIMIT.total_seconds()
+        missing_until = loop.time() + self._missing_limit_s
         while True:
             consumer = make_tail_consumer(
                 self._settings, self._topic, client_id=f"penstock-table-{self._topic}"

@@ -1,0 +1,114 @@
+"""What is known of a job's past, from Redis and from the ring, joined into one provable order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from penstock_contracts.events import TERMINAL, Position
+
+__all__ = ["START", "Chain", "Gap", "Piece", "chain", "ends_late", "follows", "merge"]
+
+START = Position(0, 0)
+"""Before the first event of a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One event, or deltas merged into one that covers all places from `first` to `position`."""
+
+    first: Position
+    position: Position
+    type: str
+    value: bytes
+    is_stored: bool = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job ends with it."""
+        return self.type in TERMINAL
+
+
+class Gap(Enum):
+    """Why a chain cannot be proven."""
+
+    LAG = "the recorder has not folded yet what is missing: read again shortly"
+    LOST = "what is missing is no longer kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Pieces without a gap between them, joined to the place asked for if `gap` is None."""
+
+    pieces: list[Piece]
+    gap: Gap | None = None
+
+
+def follows(place: Position, first: Position) -> bool:
+    """Whether nothing that counts lies between two places.
+
+    True for the next place and for the begin of a later attempt: that makes void what an earlier
+    one sent, so the end of the earlier one may be missing. Attempt 0 holds hints that may be lost;
+    it never holds output.
+    """
+    if first.attempt == place.attempt:
+        return first.seq == place.seq + 1 or (first.attempt == 0 and first.seq > place.seq)
+    return first.attempt > place.attempt and (first.seq == 1 or first.attempt == 0)
+
+
+def merge(*sources: Iterable[Piece]) -> list[Piece]:
+    """All pieces once, by position, the first end last; merged ones replace their parts."""
+    by_place: dict[Position, Piece] = {}
+    ending: Piece | None = None
+    for source in sources:
+        for piece in source:
+            if piece.is_terminal:
+                ending = ending or piece
+            else:
+                by_place.setdefault(piece.position, piece)
+    merged: list[Piece] = []
+    for place in sorted(by_place):
+        piece = by_place[place]
+        while merged and merged[-1].first >= piece.first and piece.first != piece.position:
+            merged.pop()  # its content is in this merged piece too
+        merged.append(piece)
+    if ending is not None:
+        merged.append(ending)
+    return merged
+
+
+def ends_late(place: Position, position: Position, *, is_terminal: bool) -> bool:
+    """Whether a worker of an earlier attempt ended the job: that counts wherever one stands."""
+    return is_terminal and position.attempt < place.attempt
+
+
+def chain(after: Position, pieces: Sequence[Piece], *, known: Position | None = None) -> Chain:
+    """The pieces after a place, if it can be proven that none is missing.
+
+    A merged piece breaks the chain: a reader counts places one by one, so it is given a snapshot
+    instead.
+
+    Args:
+        after: the last place that the reader has.
+        pieces: as `merge` gives them.
+        known: the newest place that the job table knows of, which proves a place without its event.
+    """
+    later = [
+        piece
+        for piece in pieces
+        if piece.position > after or (piece.is_terminal and piece.position != after)
+    ]
+    if pieces and pieces[-1].is_terminal and pieces[-1].position == after:
+        return Chain([])
+    if not later:
+        is_anchored = after in (START, known) or any(piece.position == after for piece in pieces)
+        return Chain([], None if is_anchored else Gap.LAG)
+    newest_stored = max((piece.position for piece in pieces if piece.is_stored), default=START)
+    place = after
+    for piece in later:
+        is_next = piece.first == piece.position and follows(place, piece.first)
+        if not is_next and not ends_late(place, piece.position, is_terminal=piece.is_terminal):
+            return Chain([], Gap.LAG if piece.first > newest_stored else Gap.LOST)
+        place = piece.position
+    return Chain(later)

@@ -1,0 +1,136 @@
+"""Snapshots: what a late joiner gets instead of the events it missed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+from penstock_contracts.events import JobStatus, Position
+from penstock_contracts.parts import Delta, merge_deltas
+from penstock_contracts.snapshot import Snapshot
+from penstock_contracts.state import JobState
+from pydantic import TypeAdapter
+
+from penstock_kit.streams.history import START, Gap, Piece, follows
+
+__all__ = ["Found", "lost_at", "snapshot_of"]
+
+log = structlog.get_logger(__name__)
+
+_DELTAS: TypeAdapter[list[Delta]] = TypeAdapter(list[Delta])
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+"""What bytes in the log that are no event of ours provoke; both decoders raise ValueErrors."""
+_ENDING_MEMBERS = ("output", "output_ref", "error", "usage")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A snapshot; `gap` tells why output before it is missing, None: it is whole."""
+
+    snapshot: Snapshot
+    gap: Gap | None
+
+
+def snapshot_of(job: str, pieces: Sequence[Piece], state: JobState | None) -> Found:
+    """All that is known of a job, at its newest known place.
+
+    Output of the current attempt is given if it is known from its begin; else none of it, so that
+    no text with a hole is ever shown, and `gap` says so.
+    """
+    if pieces and pieces[-1].is_terminal:
+        return _ended(job, pieces)
+    if state is not None and state.status.is_terminal:
+        return Found(_from_state(state), None)
+    place = max((piece.position for piece in pieces), default=START)
+    known = Position(state.attempt, state.seq) if state is not None else START
+    current = [piece for piece in pieces if piece.position.attempt == place.attempt]
+    gap = _gap(current, place=place, known=known)
+    newest = max(place, known)
+    deltas = _output(current) if gap is None else None
+    snapshot = Snapshot(
+        job=job,
+        status=_status(pieces, state, newest=newest),
+        attempt=newest.attempt,
+        seq=newest.seq,
+        deltas=deltas or [],
+    )
+    return Found(snapshot, gap or (Gap.LOST if deltas is None else None))
+
+
+def lost_at(job: str, place: Position) -> Snapshot:
+    """A snapshot that says only that what was before a place is lost."""
+    return Snapshot(job=job, status=JobStatus.RUNNING, attempt=place.attempt, seq=place.seq)
+
+
+def _gap(current: Sequence[Piece], *, place: Position, known: Position) -> Gap | None:
+    if known > place:
+        return Gap.LAG  # the table tells of events that are not to be had, or not yet
+    begin = Position(place.attempt, 0)
+    stored = max((piece.position for piece in current if piece.is_stored), default=None)
+    for piece in current:
+        if not follows(begin, piece.first):
+            is_newer = stored is None or piece.first > stored
+            return Gap.LAG if is_newer else Gap.LOST
+        begin = piece.position
+    return None
+
+
+def _status(pieces: Sequence[Piece], state: JobState | None, *, newest: Position) -> JobStatus:
+    if state is not None and Position(state.attempt, state.seq) >= newest:
+        return state.status
+    if not pieces or newest.attempt == 0:
+        return JobStatus.QUEUED
+    return JobStatus.RETRYING if pieces[-1].type == "retrying" else JobStatus.RUNNING
+
+
+def _output(pieces: Iterable[Piece]) -> list[Delta] | None:
+    """The output in the pieces; None if one of them cannot be read."""
+    raw: list[Any] = []
+    try:
+        for piece in pieces:
+            if piece.type == "reset":
+                raw.clear()
+            elif piece.type == "delta":
+                raw.extend(orjson.loads(piece.value)["deltas"])
+        return merge_deltas(_DELTAS.validate_python(raw))
+    except _UNREADABLE as error:
+        log.warning("stream.unreadable", error=type(error).__name__)
+        return None
+
+
+def _ended(job: str, pieces: Sequence[Piece]) -> Found:
+    ending = pieces[-1]
+    before = [piece for piece in pieces[:-1] if piece.position.attempt == ending.position.attempt]
+    is_whole = _gap([*before, ending], place=ending.position, known=START) is None
+    # A result says all; without one, what was sent until then is all that there is.
+    deltas = _output(before) if is_whole and ending.type != "completed" else None
+    members = {
+        "job": job,
+        "status": ending.type,
+        "attempt": ending.position.attempt,
+        "seq": ending.position.seq,
+        "deltas": deltas or [],
+    }
+    try:
+        event = orjson.loads(ending.value)
+        result = {name: event[name] for name in _ENDING_MEMBERS if event.get(name) is not None}
+        return Found(Snapshot.model_validate(members | result), None)
+    except _UNREADABLE as error:
+        log.warning("stream.unreadable", error=type(error).__name__)
+        return Found(Snapshot.model_validate(members), Gap.LOST)
+
+
+def _from_state(state: JobState) -> Snapshot:
+    return Snapshot(
+        job=state.job,
+        status=state.status,
+        attempt=state.attempt,
+        seq=state.seq,
+        output=state.output,
+        output_ref=state.output_ref,
+        error=state.error,
+        usage=state.usage,
+    )

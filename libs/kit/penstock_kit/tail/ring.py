@@ -1,0 +1,80 @@
+"""The last events of all jobs, bounded by number and by bytes, with each job's events at hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from penstock_kit.tail.tailed import TailedEvent
+
+__all__ = ["EventRing"]
+
+_OVERHEAD_BYTES: Final = 600
+"""What one event costs beside its value: objects, index entries and headers' strings (measured: 450
+to 600)."""
+
+
+class EventRing:
+    """Keeps events in the order in which they came; the oldest leave first.
+
+    Within a job positions only rise, and nothing follows a terminal event: `add` refuses
+    repetitions, late events of an earlier attempt and what comes after the end. Only an end is
+    never too late: the first terminal event in the log counts, even one of an earlier attempt. So
+    what the ring holds of a job is always the newest part of its stream, without a hole of the
+    ring's own making.
+    """
+
+    def __init__(self, *, max_events: int, max_bytes: int) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._order: deque[TailedEvent] = deque()
+        self._jobs: dict[tuple[str, str], deque[TailedEvent]] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def size_bytes(self) -> int:
+        """An estimate of the memory that the events take."""
+        return self._bytes
+
+    def add(self, event: TailedEvent) -> bool:
+        """Keep an event; False if the job's stream is already past it."""
+        # By tenant too: an event under a foreign tenant must not make a job's own events look late.
+        key = (event.tenant, event.job)
+        events = self._jobs.get(key)
+        if events is None:
+            events = self._jobs[key] = deque()
+        else:
+            last = events[-1]
+            if last.is_terminal or (last.position >= event.position and not event.is_terminal):
+                return False
+        events.append(event)
+        self._order.append(event)
+        self._bytes += _size(event)
+        while len(self._order) > self._max_events or self._bytes > self._max_bytes:
+            self._drop_oldest()
+        return True
+
+    def recent(self, tenant: str, job: str) -> list[TailedEvent]:
+        """What is kept of a tenant's job, in order."""
+        return list(self._jobs.get((tenant, job), ()))
+
+    def newest(self, tenant: str, job: str) -> TailedEvent | None:
+        """The last event kept of a tenant's job."""
+        events = self._jobs.get((tenant, job))
+        return events[-1] if events else None
+
+    def _drop_oldest(self) -> None:
+        event = self._order.popleft()
+        self._bytes -= _size(event)
+        key = (event.tenant, event.job)
+        events = self._jobs[key]
+        events.popleft()
+        if not events:
+            del self._jobs[key]
+
+
+def _size(event: TailedEvent) -> int:
+    return len(event.value) + _OVERHEAD_BYTES

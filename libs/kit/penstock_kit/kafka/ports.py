@@ -57,6 +57,11 @@ class Record:
         """The partition that the record was read from."""
         return TopicPartition(self.topic, self.partition)
 
+    @property
+    def size_bytes(self) -> int:
+        """Key and value; headers are small."""
+        return len(self.key or b"") + len(self.value or b"")
+
 
 @dataclass(frozen=True, slots=True)
 class OutRecord:

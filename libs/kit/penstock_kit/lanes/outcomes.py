@@ -1,4 +1,7 @@
-"""What a handler may say of a delivery; everything else is an exception of the four error families."""
+"""What a handler may say of a delivery.
+
+Everything else is an exception of the four error families.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ class Delivery:
     Attributes:
         record: as read.
         epoch: assignment epoch under which it was read; a part of the fence.
-        is_suspect: another process may have begun this record before the assignment: consult the ledger first.
+        is_suspect: another process may have begun this record before the assignment: consult the
+            ledger first.
         deliveries: how often this process has handed it to a handler, from 1.
     """
 

@@ -1,0 +1,107 @@
+"""Writes records that can never be handled to `ai.dead.v1`: original bytes and headers, and why."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from penstock_contracts.dead import DeadLetter, dead_headers
+from penstock_contracts.topics import DEAD
+
+from penstock_kit.clock import Clock
+from penstock_kit.errors import Busy, Retryable
+from penstock_kit.kafka.ports import OutRecord, Producer, Record, RecordRefused
+from penstock_kit.lanes.outcomes import Dead
+
+__all__ = ["DeadLetters"]
+
+log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 5.0
+_SHORT_DETAIL: Final = 64
+
+
+class DeadLetters:
+    """The way to the dead letter topic of one process; `by` names it in the letters."""
+
+    def __init__(self, producer: Producer, *, clock: Clock, by: str) -> None:
+        self._producer = producer
+        self._clock = clock
+        self._by = by
+
+    async def write(self, record: Record, dead: Dead) -> None:
+        """Return once the letter is acknowledged, however long that takes.
+
+        A letter that is refused for its size is written again with less of ours, and at last
+        without the body, which then stays readable at its source for as long as that keeps it.
+
+        Raises:
+            Fatal: the producer is dead; the record's offset must not pass.
+            RecordRefused: the topic refuses for another reason than size (it does not exist, no
+                right).
+        """
+        letter = self._letter(record, dead, detail=dead.detail)
+        short = self._letter(record, dead, detail=dead.detail[:_SHORT_DETAIL])
+        tries = (
+            _out(record, dead_headers(letter)),
+            _out(record, [*dead_headers(short), ("penstock_dead_shortened", b"detail")]),
+            _without_body(record, dead_headers(short)),
+        )
+        for attempt, out in enumerate(tries, start=1):
+            try:
+                await self._send(out)
+            except RecordRefused as refusal:
+                if refusal.code != "record_too_large" or attempt == len(tries):
+                    raise
+                log.warning("lanes.dead_letter_too_large", topic=record.topic, attempt=attempt)
+            else:
+                return
+
+    async def _send(self, out: OutRecord) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await self._producer.send(out)
+            except (Busy, Retryable) as error:
+                log.warning("lanes.dead_letter_delayed", error=str(error))
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                return
+
+    def _letter(self, record: Record, dead: Dead, *, detail: str) -> DeadLetter:
+        return DeadLetter(
+            reason=dead.reason,
+            code=dead.code,
+            detail=detail,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            at=self._clock.now(),
+            by=self._by,
+            attempts=dead.attempts,
+        )
+
+
+def _out(record: Record, added: Sequence[tuple[str, bytes]]) -> OutRecord:
+    return OutRecord(DEAD.name, record.key, record.value, [*record.headers, *added])
+
+
+def _without_body(record: Record, added: Sequence[tuple[str, bytes]]) -> OutRecord:
+    """What remains of a record that outgrew every topic, for example by compression."""
+    value = record.value or b""
+    return OutRecord(
+        DEAD.name,
+        record.key if len(record.key or b"") <= _SHORT_DETAIL else None,
+        None,
+        [
+            *added,
+            ("penstock_dead_shortened", b"body"),
+            ("penstock_dead_body_bytes", str(len(value)).encode()),
+            ("penstock_dead_body_sha256", hashlib.sha256(value).hexdigest().encode()),
+        ],
+    )

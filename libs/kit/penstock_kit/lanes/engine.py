@@ -1,0 +1,251 @@
+"""Lanes: order per key, many keys at once, contiguous commits. The asyncio side and its verbs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from penstock_kit.clock import Clock, SystemClock
+from penstock_kit.errors import Fatal, Retryable
+from penstock_kit.kafka.ports import Consumer, Producer, Record
+from penstock_kit.lanes.dead_letters import DeadLetters
+from penstock_kit.lanes.keys import Entry, Partition
+from penstock_kit.lanes.metrics import LaneMetrics
+from penstock_kit.lanes.outcomes import Delivery, Outcome
+from penstock_kit.lanes.policy import LanePolicy
+from penstock_kit.lanes.poller import Poller
+from penstock_kit.lanes.runner import Handler, Runner
+from penstock_kit.lanes.stats import LaneStats
+from penstock_kit.lanes.window import Window
+from penstock_kit.telemetry.metrics import Metrics
+
+__all__ = ["DrainCut", "Handler", "Lanes"]
+
+log = structlog.get_logger(__name__)
+
+_WATCH_S: Final = 1.0
+
+
+class DrainCut(Retryable):
+    """Raised by `stop` when handlers outlive the drain deadline.
+
+    Their records are delivered again.
+    """
+
+
+class Lanes:
+    """A Part that runs a handler over the topics of one consumer group.
+
+    The handler's verdict decides what becomes of a record: `Done` or `Dead`, or one of the error
+    families: `Rejected` is dead-lettered as poison; `Retryable` is tried again in place up to the
+    policy's attempts, then dead-lettered as a failure; `Busy` makes its key wait and counts
+    nothing; `Fatal` stops the process. Any other error counts as `Retryable`.
+
+    Args:
+        consumer: owned by the lanes from now on.
+        producer: writes dead letters; started and stopped by its owner, who stops it after the
+            lanes.
+        handler: runs once per record and task; never cancelled by the lanes.
+        topics: suffixes `.high` and `.low` are priorities.
+        on_fatal: told once, on the loop, when the process must stop.
+        name: of the service, in logs, metrics and dead letters.
+    """
+
+    def __init__(
+        self,
+        *,
+        consumer: Consumer,
+        producer: Producer,
+        handler: Handler,
+        topics: Sequence[str],
+        policy: LanePolicy | None = None,
+        clock: Clock | None = None,
+        on_fatal: Callable[[Fatal], None],
+        name: str,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._policy = policy or LanePolicy()
+        self._clock = clock or SystemClock()
+        self._on_fatal = on_fatal
+        self._name = name
+        self._window = Window(self._policy, self._clock)
+        self._runner = Runner(
+            window=self._window,
+            handler=handler,
+            dead_letters=DeadLetters(producer, clock=self._clock, by=name),
+            policy=self._policy,
+            metrics=LaneMetrics(metrics or Metrics(), name, self._read_stats),
+            on_fatal=self._fail,
+        )
+        self._poller = Poller(
+            consumer=consumer,
+            topics=topics,
+            policy=self._policy,
+            clock=self._clock,
+            events=self,
+            name=name,
+        )
+        self._watchdog: asyncio.Task[None] | None = None
+        self._withdrawn: dict[tuple[str, int, int], Entry] = {}
+        self._fault: Fatal | None = None
+        self._is_started = self._is_stopped = self._is_paused = False
+
+    async def start(self) -> None:
+        """Join the group and begin; returns after the first poll, before any partition is ours."""
+        self._is_started = True
+        self._runner.is_open = True
+        await self._poller.start()
+        self._watchdog = asyncio.create_task(self._watch(), name=f"{self._name}-watchdog")
+
+    async def stop(self, drain_timeout: timedelta | None = None) -> None:
+        """Fetch and start nothing more, let running handlers finish, commit, leave the group.
+
+        Raises:
+            DrainCut: handlers are still at work after `drain_timeout` (default: the policy's).
+        """
+        if not self._is_started or self._is_stopped:
+            return
+        self._is_stopped = True
+        self._runner.close()
+        self._poller.hold()
+        timeout = drain_timeout or self._policy.drain_timeout
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                await self._runner.wait_idle()
+        except TimeoutError:
+            raise DrainCut(
+                f"{self._window.running} handlers of {self._name!r} outlived the drain; their "
+                "records are delivered again, raise the drain time-out if that happens often"
+            ) from None
+        finally:
+            await self._poller.stop()
+            if self._watchdog is not None:
+                self._watchdog.cancel()
+                await asyncio.wait({self._watchdog})
+
+    def pause(self) -> None:
+        """Start and fetch nothing until `resume`; running handlers go on, membership stays."""
+        self._is_paused = True
+        self._runner.is_open = False
+        self._poller.hold()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if self._is_paused and not self._is_stopped and self._fault is None:
+            self._is_paused = False
+            self._runner.is_open = True
+            self._poller.let_go()
+            self._runner.pump()
+
+    def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
+        """Take waiting records out of the window, also those that wait for another try.
+
+        The caller ends each with `finish`; until then it holds its partition's offset back.
+        """
+        entries = self._window.withdraw(match)
+        self._withdrawn.update({_identity(entry.record): entry for entry in entries})
+        return [entry.delivery() for entry in entries]
+
+    def finish(self, delivery: Delivery, outcome: Outcome) -> None:
+        """End a withdrawn record; a second call, and one after a revocation, do nothing."""
+        entry = self._withdrawn.get(_identity(delivery.record))
+        if entry is not None and entry.queue.partition.epoch == delivery.epoch:
+            del self._withdrawn[_identity(delivery.record)]
+            self._runner.finish_withdrawn(entry, outcome)
+
+    @property
+    def stats(self) -> LaneStats:
+        """What is going on right now."""
+        return self._read_stats()
+
+    def problem(self) -> str | None:
+        """Why the lanes are not ready, as a sentence; None while they are. A readiness check."""
+        if self._fault is not None:
+            return str(self._fault)
+        if not self._is_started:
+            return "the lanes have not started"
+        silence_s = self._clock.monotonic() - self._poller.progress_at
+        if silence_s > self._policy.stall_unready.total_seconds():
+            return f"the poll thread is silent for {silence_s:.0f} s; are the brokers there?"
+        return None
+
+    def on_added(self, partitions: Sequence[Partition]) -> None:
+        """The poll thread got partitions."""
+        self._window.add(partitions)
+
+    def on_records(self, batch: Sequence[tuple[Partition, list[Record]]]) -> None:
+        """The poll thread read records."""
+        self._window.accept(batch)
+        self._runner.pump()
+
+    def on_revoked(self, partitions: Sequence[Partition], when_idle: Callable[[], None]) -> None:
+        """The poll thread must give partitions up."""
+        gone = set(partitions)
+        self._withdrawn = {
+            place: entry
+            for place, entry in self._withdrawn.items()
+            if entry.queue.partition not in gone
+        }
+        self._window.revoke(partitions, when_idle)
+
+    def on_committed(self, partitions: Sequence[Partition]) -> None:
+        """Commits were acknowledged."""
+        self._window.open_gate(partitions)
+        self._runner.pump()
+
+    def on_failed(self, error: Fatal) -> None:
+        """The poll thread ended."""
+        self._fail(error)
+
+    def _fail(self, error: Fatal) -> None:
+        if self._fault is not None:
+            return
+        self._fault = error
+        self._runner.close()
+        self._poller.hold()
+        log.critical("lanes.failed", lanes=self._name, error=str(error))
+        self._on_fatal(error)
+
+    async def _watch(self) -> None:
+        """No poll progress means that the group will expel us, or that the client hangs."""
+        limit_s = self._policy.stall_fatal.total_seconds()
+        while self._fault is None:
+            await asyncio.sleep(_WATCH_S)
+            silence_s = self._clock.monotonic() - self._poller.progress_at
+            if silence_s > limit_s:
+                self._fail(
+                    Fatal(
+                        f"the poll thread of {self._name!r} is silent for {silence_s:.0f} s; "
+                        "the process must restart"
+                    )
+                )
+
+    def _read_stats(self) -> LaneStats:
+        partitions = list(self._window.partitions)
+        oldest_ms = min(
+            (
+                slot.timestamp_ms
+                for partition in partitions
+                if (slot := partition.tracker.oldest) is not None and slot.timestamp_ms >= 0
+            ),
+            default=None,
+        )
+        now_s = self._clock.now().timestamp()
+        return LaneStats(
+            lag=sum(partition.lag for partition in partitions),
+            oldest_age_s=0.0 if oldest_ms is None else max(0.0, now_s - oldest_ms / 1000),
+            in_flight=self._window.running,
+            queued=self._window.queued,
+            span=sum(partition.tracker.beyond_gap for partition in partitions),
+            paused=self._poller.paused,
+            assigned=len(partitions),
+            silence_s=max(0.0, self._clock.monotonic() - self._poller.progress_at),
+        )
+
+
+def _identity(record: Record) -> tuple[str, int, int]:
+    return (record.topic, record.partition, record.offset)

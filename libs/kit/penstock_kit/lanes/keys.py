@@ -1,0 +1,175 @@
+"""Records of one key wait for each other; everything else of a partition hangs on its keys."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum, auto
+
+from penstock_kit.kafka.ports import Record, TopicPartition
+from penstock_kit.lanes.outcomes import Delivery
+from penstock_kit.lanes.tracker import OffsetTracker, Slot
+
+__all__ = ["Entry", "KeyQueue", "KeyState", "Partition"]
+
+
+class Entry(Slot):
+    """A record in the window."""
+
+    __slots__ = ("deliveries", "failures", "queue", "record")
+
+    def __init__(self, record: Record, queue: KeyQueue) -> None:
+        super().__init__(record.offset, record.timestamp_ms)
+        self.record = record
+        self.queue = queue
+        self.deliveries = 0
+        self.failures = 0
+
+    def delivery(self) -> Delivery:
+        """The record as its handler gets it."""
+        partition = self.queue.partition
+        return Delivery(
+            self.record, partition.epoch, self.offset < partition.suspect_before, self.deliveries
+        )
+
+
+class KeyState(Enum):
+    """Where a key is."""
+
+    IDLE = auto()
+    """Nothing waits and nothing runs."""
+    READY = auto()
+    """In the scheduler, or held back by the suspect window."""
+    BUSY = auto()
+    """One record runs or waits for its next try; the others wait behind it."""
+
+
+class KeyQueue:
+    """Waiting records of one key, oldest first; `since` is when it became ready (monotonic)."""
+
+    __slots__ = ("entries", "key", "partition", "since", "state")
+
+    def __init__(self, key: bytes | int, partition: Partition) -> None:
+        self.key = key
+        self.partition = partition
+        self.since = 0.0
+        self.state = KeyState.IDLE
+        self.entries: deque[Entry] = deque()
+
+
+class Partition:
+    """One partition under one assignment.
+
+    The poll thread writes `handed`, `handed_bytes`, `end_offset`, `requested` and `acked`; the loop
+    writes the rest. Each side only reads what the other writes, and all are plain numbers.
+
+    Attributes:
+        epoch: of the assignment; a part of the fence.
+        level: 0 high, 1 default, 2 low.
+        suspect_before: records below may have been begun by another process.
+        handed: records given to the loop so far; `taken` of them have left the queues.
+        requested: offset of the last commit; `acked`: what the broker is known to hold.
+        running: handlers at work, including those that wait for a dead letter's acknowledgement.
+        is_ours: False once revoked; what still runs then is finished but not committed.
+    """
+
+    __slots__ = (
+        "_first",
+        "_suspect_span",
+        "acked",
+        "end_offset",
+        "epoch",
+        "gated",
+        "handed",
+        "handed_bytes",
+        "is_ours",
+        "keys",
+        "level",
+        "place",
+        "requested",
+        "running",
+        "suspect_before",
+        "taken",
+        "taken_bytes",
+        "tracker",
+    )
+
+    def __init__(
+        self, place: TopicPartition, *, epoch: int, committed: int, level: int, suspect_span: int
+    ) -> None:
+        self.place = place
+        self.epoch = epoch
+        self.level = level
+        self.tracker = OffsetTracker(committed)
+        self.requested = self.acked = committed
+        self._first = self.suspect_before = -1
+        self.handed = self.taken = 0
+        self.handed_bytes = self.taken_bytes = 0
+        self.end_offset = -1
+        self.running = 0
+        self.is_ours = True
+        self.keys: dict[bytes | int, KeyQueue] = {}
+        self.gated: list[KeyQueue] = []
+        self._suspect_span = suspect_span
+
+    @property
+    def depth(self) -> int:
+        """Records on their way to a handler."""
+        return self.handed - self.taken
+
+    @property
+    def depth_bytes(self) -> int:
+        """What those weigh."""
+        return self.handed_bytes - self.taken_bytes
+
+    @property
+    def lag(self) -> int:
+        """Records from the first unfinished one to the end of the log as last seen."""
+        return (
+            max(0, self.end_offset - max(self.tracker.position, 0)) if self.end_offset >= 0 else 0
+        )
+
+    def note_first(self, offset: int) -> None:
+        """The first record of the assignment fixes the suspect window."""
+        if self._first < 0:
+            self._first = offset
+            self.suspect_before = offset + self._suspect_span
+
+    def may_start(self, entry: Entry) -> bool:
+        """Whether a successor would treat the record as suspect, if we died right now."""
+        tracker = self.tracker
+        first = self.acked if self.acked >= 0 else self._first
+        if first >= tracker.position:
+            oldest = tracker.oldest
+            assert oldest is not None, "the entry itself is unfinished"
+            first = oldest.offset
+        return entry.offset < first + self._suspect_span
+
+    def take(self, entry: Entry) -> None:
+        """The record leaves the queues: to its handler, or withdrawn."""
+        self.taken += 1
+        self.taken_bytes += entry.record.size_bytes
+
+    def put_back(self, entry: Entry) -> None:
+        """The record waits for its next try, before all others of its key."""
+        self.taken -= 1
+        self.taken_bytes -= entry.record.size_bytes
+        entry.queue.entries.appendleft(entry)
+
+    def drop_queued(self) -> None:
+        """Forget what waits; the next owner reads it again."""
+        self.is_ours = False
+        self.keys.clear()
+        self.gated.clear()
+
+    def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:
+        """Take out what waits and matches; running records stay."""
+        taken: list[Entry] = []
+        for queue in self.keys.values():
+            chosen = {entry for entry in queue.entries if match(entry.record)}
+            if chosen:
+                queue.entries = deque(entry for entry in queue.entries if entry not in chosen)
+                taken += sorted(chosen, key=lambda entry: entry.offset)
+        for entry in taken:
+            self.take(entry)
+        return taken

@@ -1,0 +1,93 @@
+"""What may be tuned about lanes: one immutable value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from penstock_kit.settings import BadSettings
+
+__all__ = ["LanePolicy", "Order"]
+
+_MOST_IN_FLIGHT = 4096
+"""More tasks than that cost more than they hide; start another process instead."""
+
+
+class Order(StrEnum):
+    """Which records wait for each other."""
+
+    BY_KEY = "by_key"
+    """Records of one key in one topic run one after another."""
+    NONE = "none"
+    """Every record runs as soon as there is room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanePolicy:
+    """How much at once, how long to wait, how often to try.
+
+    Attributes:
+        max_in_flight: handlers at work at the same time, 1 to 4096.
+        queue_per_partition: records of a partition that may wait in memory; then it is paused.
+        window_bytes: bytes of all waiting records together; then everything is paused.
+        span_cap: finished records that may lie beyond an unfinished one; then the partition is
+            paused, so that a stuck record cannot make the replay after a crash unbounded.
+        revoke_deadline: how long a revocation waits for running handlers, below the rebalance
+            time-out. Polling rests meanwhile; records already here go on.
+        drain_timeout: how long `stop` waits for running handlers.
+        attempts: how often a record is tried in place before it is dead-lettered as a failure.
+        backoff: pause after the first failure; doubles each time, up to `max_backoff`.
+        weights: shares of high, default and low while all three have work.
+        aging: a record that waits longer goes first, whatever its priority.
+        commit_interval: pause between commits; what finished in it is delivered again after a
+            crash.
+        stall_unready: silence of the poll thread after which the process is not ready.
+        stall_fatal: silence of the poll thread after which the process must be restarted.
+    """
+
+    max_in_flight: int = 256
+    queue_per_partition: int = 1000
+    window_bytes: int = 64 * 1024 * 1024
+    span_cap: int = 500
+    order: Order = Order.BY_KEY
+    revoke_deadline: timedelta = timedelta(seconds=5)
+    drain_timeout: timedelta = timedelta(seconds=20)
+    attempts: int = 3
+    backoff: timedelta = timedelta(milliseconds=500)
+    max_backoff: timedelta = timedelta(seconds=30)
+    weights: tuple[int, int, int] = (6, 3, 1)
+    aging: timedelta = timedelta(seconds=10)
+    commit_interval: timedelta = timedelta(milliseconds=25)
+    stall_unready: timedelta = timedelta(seconds=15)
+    stall_fatal: timedelta = timedelta(seconds=60)
+
+    def __post_init__(self) -> None:
+        _require(
+            1 <= self.max_in_flight <= _MOST_IN_FLIGHT,
+            f"max_in_flight is {self.max_in_flight}; choose 1 to {_MOST_IN_FLIGHT}",
+        )
+        _require(
+            min(self.queue_per_partition, self.span_cap, self.window_bytes, self.attempts) >= 1,
+            "queue_per_partition, span_cap, window_bytes and attempts must be at least 1",
+        )
+        _require(
+            min(self.weights) >= 1, f"weights are {self.weights}; each priority needs at least 1"
+        )
+        _require(
+            self.revoke_deadline < self.stall_unready < self.stall_fatal,
+            "revoke_deadline must be below stall_unready, and that below stall_fatal",
+        )
+
+    @property
+    def suspect_span(self) -> int:
+        """No record starts this far beyond the first one that is not known as committed.
+
+        So only records in that window of a new assignment can have been begun by somebody else.
+        """
+        return self.span_cap + self.queue_per_partition
+
+
+def _require(holds: bool, sentence: str) -> None:  # noqa: FBT001 - reads as a statement
+    if not holds:
+        raise BadSettings(f"the lanes cannot work like this: {sentence}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import structlog
 
@@ -42,14 +43,18 @@ class Service:
         parts: Sequence[Part],
         *,
         drain_timeout: timedelta,
+        on_started: Callable[[], None] | None = None,
         on_drain: Callable[[], None] | None = None,
     ) -> None:
         self._name = name
         self._parts = list(parts)
         self._drain_timeout_s = drain_timeout.total_seconds()
+        self._on_started = on_started
         self._on_drain = on_drain
         self._failure: asyncio.Future[Fatal] | None = None
         self._early_failure: Fatal | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._begun: list[Part] = []
 
     def fail(self, error: Fatal) -> None:
         """Say that a part cannot go on: the process drains and exits with 1. Loop thread only."""
@@ -71,36 +76,30 @@ class Service:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
-        started: list[Part] = []
         try:
-            status = await self._start_and_wait(started, signalled)
+            status = await self._start_and_wait(signalled)
         finally:
             if self._on_drain is not None:
                 self._on_drain()
-            drained = await self._stop(started, hurried)
-        log.info("service.stopped", service=self._name, drained=drained)
-        return status if drained else 1
+            is_drained = await self._stop(hurried)
+        log.info("service.stopped", service=self._name, drained=is_drained)
+        return status if is_drained else 1
 
-    async def _start_and_wait(self, started: list[Part], signalled: asyncio.Event) -> int:
+    async def _start_and_wait(self, signalled: asyncio.Event) -> int:
         assert self._failure is not None
         asked = asyncio.create_task(signalled.wait(), name="signal")
         try:
-            for part in self._parts:
-                starting = asyncio.create_task(
-                    _call(part.start), name=f"start {type(part).__name__}"
-                )
-                await _first_of(starting, asked, self._failure)
-                if not starting.done():
-                    starting.cancel()
-                    await asyncio.wait({starting})
-                    break
-                started.append(part)
-                starting.result()
-            else:
+            if await self._start_all(asked):
                 log.info("service.started", service=self._name)
-            await _first_of(asked, self._failure)
+                if self._on_started is not None:
+                    self._on_started()
+                await _first_of(asked, self._failure)
         except Fatal as error:
             log.critical("service.refused", service=self._name, error=str(error))
+            return 1
+        except Exception:
+            # The edge of the process: a fault that nobody foresaw is told once, then we drain.
+            log.exception("service.crashed", service=self._name)
             return 1
         finally:
             asked.cancel()
@@ -109,8 +108,25 @@ class Service:
             return 1
         return 0
 
-    async def _stop(self, started: list[Part], hurried: asyncio.Event) -> bool:
-        stopping = asyncio.create_task(self._stop_all(started), name="stop")
+    async def _start_all(self, asked: asyncio.Task[Literal[True]]) -> bool:
+        """Start part after part; False when a signal or a failure came in between."""
+        assert self._failure is not None
+        for part in self._parts:
+            self._begun.append(part)
+            self._starting = asyncio.create_task(
+                _call(part.start), name=f"start {type(part).__name__}"
+            )
+            await _first_of(self._starting, asked, self._failure)
+            if not self._starting.done():
+                self._starting.cancel()
+                return False
+            self._starting.result()
+            if asked.done() or self._failure.done():
+                return False
+        return True
+
+    async def _stop(self, hurried: asyncio.Event) -> bool:
+        stopping = asyncio.create_task(self._stop_all(), name="stop")
         hurry = asyncio.create_task(hurried.wait(), name="second signal")
         await asyncio.wait(
             {stopping, hurry}, timeout=self._drain_timeout_s, return_when=asyncio.FIRST_COMPLETED
@@ -126,9 +142,11 @@ class Service:
         )
         return False
 
-    async def _stop_all(self, started: list[Part]) -> bool:
+    async def _stop_all(self) -> bool:
+        if self._starting is not None and not self._starting.done():
+            await asyncio.wait({self._starting})
         clean = True
-        for part in reversed(started):
+        for part in reversed(self._begun):
             try:
                 await part.stop()
             except Exception:
@@ -145,19 +163,26 @@ async def _call(function: Callable[[], Awaitable[None]]) -> None:
     await function()
 
 
-def run_service(make: Callable[[], Awaitable[Service]]) -> None:
+def run_service(make: Callable[[], Awaitable[Service]]) -> NoReturn:
     """Run a service under uvloop and exit with its status; a refusal is printed as a sentence."""
     import uvloop  # noqa: PLC0415 - only processes that run need it
 
-    async def main() -> int:
-        return await (await make()).run()
+    async def main() -> NoReturn:
+        _exit_now(await (await make()).run())
 
     try:
-        status = uvloop.run(main())
+        uvloop.run(main())
     except Fatal as error:
         print(f"refused to start: {error}", file=sys.stderr)  # noqa: T201 - logs may not be set up yet
-        status = 1
-    # Daemon threads of client libraries may linger; the work is done and flushed at this point.
+    sys.exit(1)
+
+
+def _exit_now(status: int) -> NoReturn:
+    """End the process without waiting for threads.
+
+    Whatever had to be written is flushed by `stop`; a thread that hangs in a client library must
+    not keep a drained process alive.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    sys.exit(status)
+    os._exit(status)

@@ -62,6 +62,7 @@ class EventTail:
         clock: Clock,
         metrics: Metrics,
         topic: str = EVENTS.name,
+        watcher: Sink | None = None,
     ) -> None:
         self._kafka = kafka
         self._settings = tail
@@ -69,7 +70,7 @@ class EventTail:
         self._topic = topic
         self._metrics = TailMetrics(metrics)
         self._ring = EventRing(max_events=tail.ring_events, max_bytes=tail.ring_bytes)
-        self._hub = EventHub(self._ring, self._metrics)
+        self._hub = EventHub(self._ring, self._metrics, watcher=watcher)
         self._next: dict[TopicPartition, int] = {}
         self._consumer: AIOKafkaConsumer | None = None
         self._tasks: list[asyncio.Task[None]] = []

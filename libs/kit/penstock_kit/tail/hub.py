@@ -71,8 +71,11 @@ class LiveEvents(Protocol):
 class EventHub:
     """Keeps events and hands them to local subscribers. Implements `LiveEvents`; one thread."""
 
-    def __init__(self, ring: EventRing, metrics: TailMetrics) -> None:
+    def __init__(
+        self, ring: EventRing, metrics: TailMetrics, *, watcher: Sink | None = None
+    ) -> None:
         self._ring = ring
+        self._watcher = watcher
         self._metrics = metrics
         self._by_job: dict[str, dict[Subscription, None]] = {}
         self._by_tenant: dict[str, dict[Subscription, None]] = {}
@@ -82,6 +85,8 @@ class EventHub:
         if not self._ring.add(event):
             self._metrics.stale.inc()
             return
+        if self._watcher is not None:
+            self._watcher(event)
         subscribers = self._by_job.get(event.job)
         if subscribers:
             self._hand_on(event, tuple(subscribers))

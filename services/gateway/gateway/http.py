@@ -1,0 +1,181 @@
+"""What the routes need of HTTP: a lean answer, a streamed one, a bounded body. Pure ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from penstock_contracts.codec import dumps
+
+from gateway.errors import PROBLEM_TYPE, ApiError, problem_body
+
+__all__ = [
+    "Answer",
+    "ClientGoneError",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "StreamAnswer",
+    "header",
+    "problem",
+    "read_body",
+]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
+
+_JSON = (b"content-type", b"application/json")
+
+
+class ClientGoneError(Exception):
+    """The caller hung up before its request was read; there is nobody to answer."""
+
+
+class Answer:
+    """A whole response in two messages; an ASGI app of its own."""
+
+    __slots__ = ("body", "headers", "status_code")
+
+    def __init__(
+        self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]] = (_JSON,)
+    ) -> None:
+        self.status_code = status
+        self.body = body
+        self.headers: RawHeaders = [*headers, (b"content-length", b"%d" % len(body))]
+
+    @classmethod
+    def of(cls, status: int, value: Any, headers: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+        """An answer of plain values as JSON."""
+        return cls(status, dumps(value), (_JSON, *headers))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the shape of ASGI
+        """Send it."""
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": self.headers}
+        )
+        await send(
+            {
+                "type": "http.response.body",
+                "body": b"" if scope["method"] == "HEAD" else self.body,
+            }
+        )
+
+
+class StreamAnswer:
+    """A response in pieces, given up when the caller hangs up or takes nothing for `stall_s`."""
+
+    status_code = 200
+
+    def __init__(
+        self,
+        pieces: AsyncIterator[bytes],
+        *,
+        headers: Iterable[tuple[bytes, bytes]],
+        stall_s: float,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self.headers: RawHeaders = list(headers)
+        self._pieces = pieces
+        self._stall_s = stall_s
+        self._on_close = on_close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the pieces end."""
+        del scope
+        sending = asyncio.create_task(self._send(send), name="stream send")
+        leaving = asyncio.create_task(_until_gone(receive), name="stream watch")
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            sending.cancel()
+            await asyncio.wait({sending, leaving})
+            if self._on_close is not None:
+                self._on_close()
+        if not sending.cancelled() and (error := sending.exception()) is not None:
+            raise error
+
+    async def _send(self, send: Send) -> None:
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+            async for piece in self._pieces:
+                async with asyncio.timeout(self._stall_s):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            return
+        finally:
+            await self._pieces.aclose()  # type: ignore[attr-defined]  # every iterator given here is a generator
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The value of a request header (lower-case name); repeated ones are joined as lists are."""
+    found = [value for key, value in scope["headers"] if key == name]
+    if not found:
+        return None
+    return (found[0] if len(found) == 1 else b",".join(found)).decode("latin-1")
+
+
+async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
+    """The whole body; a body that is or becomes too large is refused without reading on.
+
+    Raises:
+        ApiError: body_too_large.
+        ClientGoneError: the caller hung up.
+    """
+    announced = header(scope, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        body: bytes = message.get("body", b"")
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        return body
+    pieces, size = [], 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+        message = await receive()
+
+
+def problem(error: ApiError, *, path: str) -> Answer:
+    """An error of the registry as an answer."""
+    kind, details = error.kind, error.details
+    headers = [
+        (b"content-type", PROBLEM_TYPE.encode()),
+        (b"x-should-retry", b"true" if kind.should_retry else b"false"),
+        (b"cache-control", b"no-store"),
+    ]
+    if details.retry_after_s is not None:
+        millis = max(1, round(details.retry_after_s * 1000))
+        headers += [
+            (b"retry-after", b"%d" % -(-millis // 1000)),
+            (b"retry-after-ms", b"%d" % millis),
+        ]
+    headers += [(name.encode(), value.encode()) for name, value in details.headers.items()]
+    return Answer(kind.status, dumps(problem_body(error, instance=path)), headers)
+
+
+def _too_large(max_bytes: int) -> ApiError:
+    message = f"the body is larger than {max_bytes} bytes; send less, or split the job"
+    # The rest of the body is not read, so the connection cannot be used again.
+    return ApiError("body_too_large", message, headers={"connection": "close"})

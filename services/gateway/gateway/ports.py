@@ -1,0 +1,143 @@
+"""What the gateway needs of others: small Protocols that the kit and our adapters satisfy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from penstock_contracts.events import Position
+from penstock_contracts.parts import BlobRef
+from penstock_contracts.snapshot import Snapshot
+from penstock_kit.auth.principal import Principal
+from penstock_kit.tenancy import TenantScope
+
+__all__ = [
+    "Blobs",
+    "Claimed",
+    "Fingerprints",
+    "JoinedStream",
+    "StreamEvent",
+    "Streams",
+    "TicketDesk",
+]
+
+
+class StreamEvent(Protocol):
+    """An event on its way to a reader: its place, its type and its JSON as it lies in the log."""
+
+    @property
+    def position(self) -> Position:
+        """Place in the job's stream."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """Event type."""
+        ...
+
+    @property
+    def value(self) -> bytes:
+        """The event's JSON."""
+        ...
+
+
+class JoinedStream(Protocol):
+    """A stream that was joined: what came before, then live events into the sink until `close`."""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What stands for events that cannot be replayed; None if the backlog is gap-free."""
+        ...
+
+    @property
+    def backlog(self) -> Sequence[StreamEvent]:
+        """Events after the asked position or the snapshot, in order."""
+        ...
+
+    @property
+    def close(self) -> Callable[[], None]:
+        """End the live part; works twice."""
+        ...
+
+
+class Streams(Protocol):
+    """Joins the stream of a job without a gap."""
+
+    async def join(
+        self,
+        scope: TenantScope,
+        job: str,
+        after: Position | None,
+        sink: Callable[[StreamEvent | Snapshot], None],
+    ) -> JoinedStream:
+        """Replay after a position (None: a snapshot), then hand live events to `sink`.
+
+        The sink must not block. A snapshot in it stands for events that were lost on the way.
+        """
+        ...
+
+
+class Blobs(Protocol):
+    """Large bodies outside of Kafka."""
+
+    async def put(self, scope: TenantScope, job: str, kind: str, data: bytes) -> BlobRef:
+        """Store and return the claim check; the same call again overwrites with the same.
+
+        Raises:
+            Rejected: `blob_too_large`.
+            Retryable: the store is away.
+        """
+        ...
+
+    def stream(self, scope: TenantScope, ref: BlobRef) -> AsyncIterator[bytes]:
+        """The stored bytes in chunks, verified against the claim check.
+
+        Raises:
+            Rejected: the body is gone or damaged.
+            Retryable: the store is away.
+        """
+        ...
+
+
+class TicketDesk(Protocol):
+    """Issues one-use tickets for sockets."""
+
+    async def issue(self, principal: Principal) -> str:
+        """A ticket that stands for the caller once, shortly.
+
+        Raises:
+            TableAway: Redis does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What an Idempotency-Key stands for already.
+
+    Attributes:
+        fingerprint: of the first body.
+        is_accepted: the log has the job; else its first request is in flight or ended unknown.
+    """
+
+    fingerprint: str
+    is_accepted: bool
+
+
+class Fingerprints(Protocol):
+    """Remembers which body an Idempotency-Key came with."""
+
+    async def claim(
+        self, scope: TenantScope, *, route: str, key: str, fingerprint: str
+    ) -> Claimed | None:
+        """Take the key for this body. None: it was free and is ours now; else what it stands for.
+
+        Raises:
+            TableAway: Redis does not answer; the caller goes on by the deterministic id alone.
+        """
+        ...
+
+    async def accepted(self, scope: TenantScope, *, route: str, key: str, fingerprint: str) -> None:
+        """Note that the log has the job. Best effort: losing the note costs one repeated record."""
+        ...

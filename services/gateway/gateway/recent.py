@@ -1,0 +1,44 @@
+"""Jobs seen lately, here or on the events topic: what is known before the recorder folds it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+
+__all__ = ["RecentJob", "RecentJobs"]
+
+_CAPACITY = 20_000
+"""About 8 MB when full; the recorder folds within seconds, so minutes of full load fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecentJob:
+    """Whose job it is, and what was asked."""
+
+    tenant: str
+    user: str | None
+    task: str
+    created_at: datetime
+    model: str | None = None
+    priority: str = "default"
+
+
+class RecentJobs:
+    """A bounded map of job ids; the oldest entry makes room for the newest."""
+
+    def __init__(self, *, capacity: int = _CAPACITY) -> None:
+        self._jobs: OrderedDict[str, RecentJob] = OrderedDict()
+        self._capacity = capacity
+
+    def add(self, job_id: str, job: RecentJob) -> None:
+        """Remember a job; the first word about a job stays."""
+        if job_id in self._jobs:
+            return
+        self._jobs[job_id] = job
+        if len(self._jobs) > self._capacity:
+            self._jobs.popitem(last=False)
+
+    def get(self, job_id: str) -> RecentJob | None:
+        """What is remembered of a job, if anything."""
+        return self._jobs.get(job_id)

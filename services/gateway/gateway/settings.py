@@ -1,0 +1,86 @@
+"""Everything that can be configured about the gateway, read once in `__main__`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from penstock_kit.settings import Group, PlatformSettings, Seconds, require
+from penstock_kit.tail.settings import TailSettings
+from pydantic import Field, model_validator
+
+__all__ = ["GatewayGroup", "GatewaySettings"]
+
+
+class GatewayGroup(Group):
+    """`PENSTOCK_GATEWAY__*`."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="0 picks a free port and logs it; shared by replicas.",
+    )
+    socket_url: str | None = Field(
+        default=None,
+        description="Public address of the notifier's socket, ws(s)://host:port/v1/socket.",
+    )
+    models: list[str] | None = Field(
+        default=None,
+        description="Models that jobs may name, as a JSON list; None: those of the providers file, "
+        "or any if there is none.",
+    )
+    max_body_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=1024, description="Larger request bodies are refused (413)."
+    )
+    max_wait: Seconds = Field(
+        default=timedelta(seconds=60),
+        description="Longest `Prefer: wait=N`; longer wishes are cut.",
+    )
+    heartbeat: Seconds = Field(
+        default=timedelta(seconds=15),
+        description="Pause between comments on a silent event stream.",
+    )
+    stream_frames: int = Field(
+        default=256,
+        gt=0,
+        description="Events that may wait for a slow reader before it is cut off.",
+    )
+    stream_bytes: int = Field(
+        default=1024 * 1024, gt=0, description="Bytes that may wait for a slow reader."
+    )
+    stream_stall: Seconds = Field(
+        default=timedelta(seconds=30),
+        description="A reader that takes nothing for so long is cut off.",
+    )
+    idempotency_ttl: Seconds = Field(
+        default=timedelta(hours=24), description="How long an Idempotency-Key remembers its body."
+    )
+    fresh_for: Seconds = Field(
+        default=timedelta(minutes=5),
+        description="While the table is away, younger jobs are `queued` by their id alone.",
+    )
+    tail: TailSettings = TailSettings()
+    job_ttl: Seconds = Field(
+        default=timedelta(days=30),
+        description="An issued id that is older and not in the table is not found.",
+    )
+
+
+class GatewaySettings(PlatformSettings):
+    """The gateway's settings."""
+
+    gateway: GatewayGroup = GatewayGroup()
+    providers_file: Path | None = Field(
+        default=None, description="The llm-worker's providers file; only model names are read."
+    )
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        require(
+            self.gateway.fresh_for < self.gateway.job_ttl,
+            "PENSTOCK_GATEWAY__FRESH_FOR must be below PENSTOCK_GATEWAY__JOB_TTL",
+        )
+        return self

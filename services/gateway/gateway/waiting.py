@@ -1,0 +1,85 @@
+"""Holding a submit until its job ends (`Prefer: wait=N`), as long as asked and allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from penstock_contracts.events import TERMINAL, Position
+from penstock_contracts.snapshot import Snapshot
+from penstock_kit.tenancy import TenantScope
+
+from gateway.ports import JoinedStream, StreamEvent, Streams
+
+__all__ = ["EndWaiter", "Preference", "read_preference"]
+
+_WAIT = re.compile(r"^wait\s*=\s*\"?(\d{1,6})\"?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What a `Prefer` header asks for, after our limits; `applied` goes into the answer."""
+
+    wait_s: int = 0
+    applied: str | None = None
+
+
+def read_preference(header: str | None, *, max_wait_s: int) -> Preference:
+    """Read RFC 7240 preferences; unknown and malformed ones are ignored, as it demands."""
+    if header is None:
+        return Preference()
+    wishes = [wish.split(";")[0].strip().lower() for wish in header.split(",")]
+    if "respond-async" in wishes:
+        return Preference(0, "respond-async")
+    for wish in wishes:
+        found = _WAIT.match(wish)
+        if found is not None and int(found[1]) > 0:
+            wait_s = min(int(found[1]), max_wait_s)
+            return Preference(wait_s, f"wait={wait_s}")
+    return Preference()
+
+
+class EndWaiter:
+    """Waits for the terminal event of one job. Begin before the job is written."""
+
+    def __init__(self, streams: Streams, scope: TenantScope, job: str) -> None:
+        self._streams = streams
+        self._scope = scope
+        self._job = job
+        self._ending: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._joined: JoinedStream | None = None
+
+    async def begin(self, *, may_exist: bool) -> None:
+        """Join the job's stream. A job that cannot exist yet needs no look into the past."""
+        after = None if may_exist else Position(0, 0)
+        self._joined = await self._streams.join(self._scope, self._job, after, self._see)
+        if self._joined.snapshot is not None:
+            self._see(self._joined.snapshot)
+        for event in self._joined.backlog:
+            self._see(event)
+
+    async def end(self, timeout_s: float) -> dict[str, Any] | None:
+        """The terminal event as plain values; None if the job has not ended in time."""
+        done, _ = await asyncio.wait({self._ending}, timeout=timeout_s)
+        return self._ending.result() if done else None
+
+    def close(self) -> None:
+        """Leave the tail; works twice and without `begin`."""
+        if self._joined is not None:
+            self._joined.close()
+        self._ending.cancel()
+
+    def _see(self, event: StreamEvent | Snapshot) -> None:
+        if isinstance(event, Snapshot):
+            if event.status.is_terminal:
+                ending = event.model_dump(mode="json", exclude_none=True)
+                self._settle({**ending, "type": event.status.value})
+        elif event.type in TERMINAL:
+            self._settle(orjson.loads(event.value))
+
+    def _settle(self, ending: dict[str, Any]) -> None:
+        if not self._ending.done():
+            self._ending.set_result(ending)

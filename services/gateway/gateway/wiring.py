@@ -1,0 +1,271 @@
+"""The composition root: every part of a gateway is made here, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from random import Random, SystemRandom
+
+from penstock_contracts.ids import JobIds
+from penstock_kit.auth.api_keys import ApiKeys
+from penstock_kit.auth.bearer import BearerAuthenticator
+from penstock_kit.auth.jwt_tokens import JwtTokens
+from penstock_kit.auth.producers import GATEWAY_PRODUCER, ProducerKeys, producer_secret
+from penstock_kit.auth.table import CredentialTable
+from penstock_kit.auth.tickets import TICKET_LIFETIME, Tickets
+from penstock_kit.blobs.store import BlobStore
+from penstock_kit.clock import Clock, SystemClock
+from penstock_kit.jobs.redis_table import RedisJobTable
+from penstock_kit.jobs.view import JobTable
+from penstock_kit.kafka.ports import Producer
+from penstock_kit.kafka.producer import KafkaProducer
+from penstock_kit.lifecycle import Part, Service
+from penstock_kit.redis_client import RedisClient, connect_redis
+from penstock_kit.serving import HttpServer
+from penstock_kit.streams.joining import JobStreams
+from penstock_kit.tail.events import EventTail
+from penstock_kit.tasks import TaskCatalog, load_tasks
+from penstock_kit.telemetry.health import AdminServer, Health
+from penstock_kit.telemetry.metrics import Metrics, process_registry
+
+from gateway.app import create_app
+from gateway.cancel import Canceller
+from gateway.checking import JobChecker
+from gateway.draining import DrainFirst
+from gateway.following import EventWatcher
+from gateway.frame import Frame
+from gateway.metrics import GatewayMetrics
+from gateway.model_names import known_models
+from gateway.openapi import VERSION
+from gateway.ports import Blobs, Fingerprints, Streams, TicketDesk
+from gateway.queueing import QueueLines
+from gateway.recent import RecentJobs
+from gateway.records import RecordWriter, Speaker
+from gateway.redis_fingerprints import RedisFingerprints
+from gateway.routes import Endpoints, RouteLimits
+from gateway.settings import GatewaySettings
+from gateway.status import JobReader
+from gateway.stream import EventFollower, FollowLimits
+from gateway.submit import Submitter
+from gateway.views import JobViews
+
+__all__ = ["Outside", "build_frame", "build_service"]
+
+
+class Outside:
+    """Everything that an app needs of the world; tests hand in their own."""
+
+    def __init__(
+        self,
+        *,
+        producer: Producer,
+        table: JobTable,
+        streams: Streams,
+        blobs: Blobs,
+        fingerprints: Fingerprints,
+        tickets: TicketDesk,
+        authenticator: BearerAuthenticator,
+        clock: Clock,
+    ) -> None:
+        self.producer = producer
+        self.table = table
+        self.streams = streams
+        self.blobs = blobs
+        self.fingerprints = fingerprints
+        self.tickets = tickets
+        self.authenticator = authenticator
+        self.clock = clock
+
+
+class Inside:
+    """The gateway's own state, shared by the app and the event watcher."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.lines = QueueLines(clock)
+        self.recent = RecentJobs()
+        self.watcher = EventWatcher(lines=self.lines, recent=self.recent, clock=clock)
+
+
+def build_service(settings: GatewaySettings) -> Service:
+    """A whole gateway process, not started."""
+    clock = SystemClock()
+    health = Health("gateway")
+    metrics = Metrics(process_registry("gateway", version=VERSION))
+    redis = connect_redis(settings.redis, name="gateway")
+    service: Service | None = None
+
+    def fail(error: Exception) -> None:
+        assert service is not None
+        service.fail(error)  # type: ignore[arg-type]  # the producer reports Fatal errors alone
+
+    producer = KafkaProducer(settings.kafka, client_id="gateway", on_fatal=fail)
+    inside = Inside(clock)
+    tail = EventTail(
+        settings.kafka,
+        settings.gateway.tail,
+        clock=clock,
+        metrics=metrics,
+        watcher=inside.watcher.see,
+    )
+    table = RedisJobTable(redis)
+    streams = JobStreams(tail, table)
+    keys = ApiKeys(clock)
+    secret = settings.auth.id_secret.get_secret_value().encode()
+    credentials = CredentialTable(settings.kafka, keys=keys, producers=ProducerKeys(secret))
+    outside = Outside(
+        producer=producer,
+        table=table,
+        streams=streams,
+        blobs=BlobStore(settings.blobs),
+        fingerprints=RedisFingerprints(redis, ttl=settings.gateway.idempotency_ttl),
+        tickets=Tickets(redis),
+        authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens(settings.auth.jwt, clock)),
+        clock=clock,
+    )
+    gateway_metrics = GatewayMetrics(metrics)
+    follower = build_follower(settings, outside, gateway_metrics, random=SystemRandom())
+    frame = build_frame(
+        settings, outside, inside, follower, gateway_metrics, tasks=load_tasks(settings.tasks_file)
+    )
+    health.check_readiness("events", tail.problem)
+    health.check_liveness("events", tail.hang)
+    admin = AdminServer(settings.admin, health, metrics.registry)
+    parts: list[Part] = [
+        admin,
+        _RedisPart(redis),
+        _ProducerPart(producer),
+        credentials,
+        tail,
+        streams,
+        build_server(settings, frame),
+        DrainFirst(follower, health),
+    ]
+    service = Service(
+        "gateway", parts, drain_timeout=settings.drain_timeout, on_drain=health.set_draining
+    )
+    return service
+
+
+def build_follower(
+    settings: GatewaySettings, outside: Outside, metrics: GatewayMetrics, *, random: Random
+) -> EventFollower:
+    """The part that streams events to readers."""
+    group = settings.gateway
+    return EventFollower(
+        streams=outside.streams,
+        is_live=outside.authenticator.is_live,
+        limits=FollowLimits(
+            heartbeat=group.heartbeat, max_events=group.stream_frames, max_bytes=group.stream_bytes
+        ),
+        metrics=metrics,
+        random=random,
+    )
+
+
+def build_frame(
+    settings: GatewaySettings,
+    outside: Outside,
+    inside: Inside,
+    follower: EventFollower,
+    metrics: GatewayMetrics,
+    *,
+    tasks: TaskCatalog,
+) -> Frame:
+    """The ASGI application on top of what the outside gives."""
+    group = settings.gateway
+    ids = JobIds(settings.auth.id_secret.get_secret_value().encode())
+    views = JobViews(socket_url=group.socket_url)
+    endpoints = Endpoints(
+        authenticator=outside.authenticator,
+        submitter=_submitter(settings, outside, inside, metrics, tasks=tasks, ids=ids),
+        reader=JobReader(
+            table=outside.table,
+            ids=ids,
+            recent=inside.recent,
+            blobs=outside.blobs,
+            clock=outside.clock,
+            fresh_for=group.fresh_for,
+            job_ttl=group.job_ttl,
+        ),
+        canceller=Canceller(producer=outside.producer, clock=outside.clock),
+        follower=follower,
+        streams=outside.streams,
+        tickets=outside.tickets,
+        lines=inside.lines,
+        views=views,
+        limits=RouteLimits(
+            max_body_bytes=group.max_body_bytes,
+            max_wait=group.max_wait,
+            stream_stall=group.stream_stall,
+            ticket_lifetime=TICKET_LIFETIME,
+        ),
+        socket_url=group.socket_url,
+    )
+    return create_app(endpoints, metrics=metrics)
+
+
+def build_server(settings: GatewaySettings, frame: Frame) -> HttpServer:
+    """Uvicorn with everything off that a plain JSON service does not need."""
+    return HttpServer(
+        frame,
+        host=settings.gateway.host,
+        port=settings.gateway.port,
+        reuse_port=True,
+        stop_grace=settings.drain_timeout / 2,
+        http="httptools",
+        ws="none",
+        proxy_headers=False,
+        date_header=False,
+        timeout_keep_alive=75,
+    )
+
+
+def _submitter(
+    settings: GatewaySettings,
+    outside: Outside,
+    inside: Inside,
+    metrics: GatewayMetrics,
+    *,
+    tasks: TaskCatalog,
+    ids: JobIds,
+) -> Submitter:
+    models = known_models(settings.gateway.models, providers_file=settings.providers_file)
+    secret = producer_secret(settings.auth.id_secret.get_secret_value().encode(), GATEWAY_PRODUCER)
+    return Submitter(
+        checker=JobChecker(tasks=tasks, models=models),
+        tasks=tasks,
+        ids=ids,
+        records=RecordWriter(speaker=Speaker(GATEWAY_PRODUCER, secret)),
+        producer=outside.producer,
+        blobs=outside.blobs,
+        fingerprints=outside.fingerprints,
+        lines=inside.lines,
+        recent=inside.recent,
+        metrics=metrics,
+        clock=outside.clock,
+        randomness=os.urandom,
+        inline_limit_bytes=settings.blobs.inline_limit_bytes,
+    )
+
+
+class _RedisPart:
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
+
+    async def start(self) -> None:
+        """Connections are made by the first command: a gateway starts without Redis."""
+
+    async def stop(self) -> None:
+        await self._redis.aclose()
+
+
+class _ProducerPart:
+    """Stops within the lifecycle's own limits."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    async def start(self) -> None:
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        await self._producer.stop()

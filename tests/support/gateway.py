@@ -1,0 +1,337 @@
+"""A gateway's app over in-memory parts, and a client that talks to it without a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+from gateway.frame import Frame
+from gateway.metrics import GatewayMetrics
+from gateway.ports import Claimed
+from gateway.settings import GatewaySettings
+from gateway.wiring import Inside, Outside, build_follower, build_frame
+from penstock_contracts.credentials import Scope
+from penstock_contracts.events import JobEvent, JobStatus, Position
+from penstock_contracts.parts import BlobRef
+from penstock_contracts.state import JobState
+from penstock_contracts.topics import EVENTS
+from penstock_kit.auth.api_keys import ApiKeys, make_api_key
+from penstock_kit.auth.bearer import BearerAuthenticator
+from penstock_kit.auth.jwt_tokens import JwtTokens
+from penstock_kit.auth.principal import Principal
+from penstock_kit.errors import Retryable
+from penstock_kit.jobs.view import JobPage, StoredEvent, TableAway
+from penstock_kit.kafka.memory import MemoryKafka
+from penstock_kit.settings import (
+    AdminSettings,
+    AuthSettings,
+    BlobSettings,
+    KafkaSettings,
+    RedisSettings,
+)
+from penstock_kit.streams.joining import JobStreams
+from penstock_kit.tail.hub import EventHub
+from penstock_kit.tail.metrics import TailMetrics
+from penstock_kit.tail.ring import EventRing
+from penstock_kit.tail.tailed import TailedEvent, read_event
+from penstock_kit.tasks import TaskCatalog
+from penstock_kit.telemetry.metrics import Metrics
+from penstock_kit.tenancy import TenantScope
+
+from tests.support.clock import HandClock
+
+__all__ = ["GatewayBench", "Reply", "gateway_settings", "make_bench"]
+
+ID_SECRET = "0123456789abcdef" * 4
+
+
+def gateway_settings(**gateway: Any) -> GatewaySettings:
+    """Settings that touch nothing outside."""
+    return GatewaySettings(
+        kafka=KafkaSettings(bootstrap="127.0.0.1:1"),
+        redis=RedisSettings(url="redis://127.0.0.1:1/0"),
+        blobs=BlobSettings(url="file:///nowhere"),
+        auth=AuthSettings(id_secret=ID_SECRET),
+        admin=AdminSettings(port=0),
+        gateway={"socket_url": "ws://notifier/v1/socket", **gateway},
+    )
+
+
+@dataclass
+class MemoryTable:
+    """A job table that tests fill by hand."""
+
+    states: dict[str, JobState] = field(default_factory=dict)
+    is_away: bool = False
+
+    async def get(self, scope: TenantScope, job_id: str) -> JobState | None:
+        self._check()
+        state = self.states.get(job_id)
+        if state is None or not scope.may_see(tenant=state.tenant, user=state.user):
+            return None
+        return state
+
+    async def page(
+        self,
+        scope: TenantScope,
+        *,
+        status: JobStatus | None = None,
+        task: str | None = None,
+        user: str | None = None,
+        after: str | None = None,
+        limit: int = 20,
+    ) -> JobPage:
+        self._check()
+        start = int(after) if after else 0
+        found = [
+            state
+            for state in self.states.values()
+            if scope.may_see(tenant=state.tenant, user=state.user)
+            and status in (None, state.status)
+            and task in (None, state.task)
+            and user in (None, state.user)
+        ]
+        more = start + limit < len(found)
+        return JobPage(found[start : start + limit], str(start + limit) if more else None)
+
+    async def events(
+        self, scope: TenantScope, job_id: str, *, after: Position | None = None
+    ) -> list[StoredEvent]:
+        del scope, job_id, after
+        self._check()
+        return []
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise TableAway("away")
+
+
+@dataclass
+class MemoryBlobs:
+    """Blobs in a dictionary."""
+
+    stored: dict[str, bytes] = field(default_factory=dict)
+    is_away: bool = False
+
+    async def put(self, scope: TenantScope, job: str, kind: str, data: bytes) -> BlobRef:
+        if self.is_away:
+            raise Retryable("away")
+        path = f"{scope.tenant}/{job}/{kind}"
+        self.stored[path] = data
+        return BlobRef(path=path, sha256="0" * 64, size_bytes=len(data))
+
+    async def stream(self, scope: TenantScope, ref: BlobRef) -> AsyncIterator[bytes]:
+        del scope
+        if self.is_away:
+            raise Retryable("away")
+        data = self.stored[ref.path]
+        for start in range(0, len(data), 65536):
+            yield data[start : start + 65536]
+
+
+@dataclass
+class MemoryFingerprints:
+    """Idempotency-Keys in a dictionary."""
+
+    kept: dict[str, str] = field(default_factory=dict)
+    is_away: bool = False
+
+    async def claim(
+        self, scope: TenantScope, *, route: str, key: str, fingerprint: str
+    ) -> Claimed | None:
+        self._check()
+        name = scope.idempotency_key(route, key)
+        found = self.kept.get(name)
+        if found is None:
+            self.kept[name] = f"p:{fingerprint}"
+            return None
+        return Claimed(fingerprint=found[2:], is_accepted=found.startswith("a:"))
+
+    async def accepted(self, scope: TenantScope, *, route: str, key: str, fingerprint: str) -> None:
+        self._check()
+        self.kept[scope.idempotency_key(route, key)] = f"a:{fingerprint}"
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise TableAway("away")
+
+
+@dataclass
+class MemoryTickets:
+    """Tickets that anybody can guess."""
+
+    issued: list[Principal] = field(default_factory=list)
+
+    async def issue(self, principal: Principal) -> str:
+        self.issued.append(principal)
+        return f"ticket-{len(self.issued)}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as plain values."""
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The error code."""
+        assert self.headers["content-type"] == "application/problem+json"
+        return str(self.json["error"]["code"])
+
+
+@dataclass
+class GatewayBench:
+    """Everything that a test of the app may look at or turn."""
+
+    frame: Frame
+    kafka: MemoryKafka
+    table: MemoryTable
+    blobs: MemoryBlobs
+    fingerprints: MemoryFingerprints
+    tickets: MemoryTickets
+    keys: ApiKeys
+    clock: HandClock
+    hub: EventHub
+    inside: Inside
+    follower: Any
+    key: str = ""
+
+    def new_key(
+        self,
+        *,
+        tenant: str = "acme",
+        user: str = "ann",
+        scope: Scope = Scope.USER,
+        lifetime: timedelta | None = None,
+    ) -> str:
+        """A key that the app accepts."""
+        now = self.clock.now()
+        expires_at = None if lifetime is None else now + lifetime
+        made = make_api_key(tenant=tenant, user=user, scope=scope, now=now, expires_at=expires_at)
+        self.keys.put(made.record)
+        return made.token
+
+    def feed(self, event: JobEvent, *, tenant: str = "acme", user: str | None = "ann") -> None:
+        """Let the tail read an event."""
+        value = event.model_dump_json(exclude_none=True).encode()
+        tailed = TailedEvent(event.job, event.position, event.type, tenant, user, value)
+        self.hub.feed(tailed)
+        self.inside.watcher.see(tailed)
+
+    def feed_written(self) -> None:
+        """Let the tail read everything that lies in the events topic."""
+        for record in self.kafka.records(EVENTS.name):
+            event = read_event(record.key, record.headers, record.value)
+            self.hub.feed(event)
+            self.inside.watcher.see(event)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> Reply:
+        """One request through the whole app; a body that is no bytes is sent as JSON."""
+        path, _, query = path.partition("?")
+        raw = (
+            body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        )
+        sent = {"authorization": f"Bearer {self.key if key is None else key}"}
+        if body is not None:
+            sent |= {"content-type": "application/json", "content-length": str(len(raw))}
+        sent |= {name.lower(): value for name, value in (headers or {}).items()}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "scheme": "http",
+            "http_version": "1.1",
+            "headers": [
+                (name.encode(), value.encode("latin-1")) for name, value in sent.items() if value
+            ],
+        }
+        return await run_app(self.frame, scope, raw)
+
+
+async def run_app(app: Any, scope: dict[str, Any], body: bytes) -> Reply:
+    """Run an ASGI app with one body and collect its answer."""
+    import asyncio  # noqa: PLC0415 - one use
+
+    messages: list[dict[str, Any]] = []
+    is_sent = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal is_sent
+        if is_sent:
+            await asyncio.get_running_loop().create_future()
+        is_sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        messages.append(dict(message))
+
+    async with asyncio.timeout(10):
+        await app(scope, receive, send)
+    start, *rest = messages
+    headers = {name.decode().lower(): value.decode() for name, value in start["headers"]}
+    return Reply(start["status"], headers, b"".join(part.get("body", b"") for part in rest))
+
+
+async def make_bench(**gateway: Any) -> GatewayBench:
+    """A fresh app with a user's key of tenant acme, user ann."""
+    settings = gateway_settings(**gateway)
+    tasks = TaskCatalog.builtin()
+    kafka = MemoryKafka(tasks.topics())
+    clock = HandClock()
+    hub = EventHub(EventRing(max_events=1000, max_bytes=1 << 20), TailMetrics(Metrics()))
+    table, blobs, fingerprints = MemoryTable(), MemoryBlobs(), MemoryFingerprints()
+    tickets, keys = MemoryTickets(), ApiKeys(clock)
+    producer = kafka.producer()
+    await producer.start()
+    outside = Outside(
+        producer=producer,
+        table=table,
+        streams=JobStreams(hub, table),
+        blobs=blobs,
+        fingerprints=fingerprints,
+        tickets=tickets,
+        authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens([], clock)),
+        clock=clock,
+    )
+    inside = Inside(clock)
+    metrics = GatewayMetrics(Metrics())
+    follower = build_follower(settings, outside, metrics, random=Random(1))
+    frame = build_frame(settings, outside, inside, follower, metrics, tasks=tasks)
+    bench = GatewayBench(
+        frame=frame,
+        kafka=kafka,
+        table=table,
+        blobs=blobs,
+        fingerprints=fingerprints,
+        tickets=tickets,
+        keys=keys,
+        clock=clock,
+        hub=hub,
+        inside=inside,
+        follower=follower,
+    )
+    bench.key = bench.new_key()
+    return bench

@@ -1,0 +1,144 @@
+"""Submitting over in-memory parts: what is written, what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from penstock_contracts.ids import JobIds
+from penstock_contracts.topics import EVENTS
+from penstock_kit.auth.producers import ProducerKeys
+from penstock_kit.intake import Intake
+from penstock_kit.tasks import TaskCatalog
+
+from tests.support.gateway import ID_SECRET, GatewayBench, make_bench
+
+CHAT = {"task": "chat", "input": {"messages": [{"role": "user", "content": "hello"}]}}
+
+
+@pytest.fixture
+async def bench() -> GatewayBench:
+    return await make_bench()
+
+
+def requests(bench: GatewayBench, topic: str = "ai.chat.requests.v1") -> list[Any]:
+    secret = ID_SECRET.encode()
+    intake = Intake(tasks=TaskCatalog.builtin(), ids=JobIds(secret), secrets=ProducerKeys(secret))
+    return [intake.verify(record) for record in bench.kafka.records(topic)]
+
+
+async def test_submit_when_good_writes_one_verified_request(bench: GatewayBench) -> None:
+    reply = await bench.call("POST", "/v1/jobs", CHAT)
+
+    assert reply.status == 202
+    (verified,) = requests(bench)
+    assert reply.json["id"] == verified.job
+    assert reply.headers["location"] == f"/v1/jobs/{verified.job}"
+    assert (verified.tenant, verified.user) == ("acme", "ann")
+    assert verified.request.input == CHAT["input"]
+
+
+async def test_submit_when_accepted_tells_links_and_queue(bench: GatewayBench) -> None:
+    body = (await bench.call("POST", "/v1/jobs", CHAT)).json
+
+    assert body["status"] == "queued"
+    assert set(body["queue"]) == {"position", "estimated_start_s", "estimated_completion"}
+    assert body["links"]["events"] == f"/v1/jobs/{body['id']}/events"
+    assert body["links"]["socket"] == "ws://notifier/v1/socket"
+
+
+async def test_submit_when_accepted_sends_a_queued_hint(bench: GatewayBench) -> None:
+    await bench.call("POST", "/v1/jobs", CHAT)
+
+    (record,) = bench.kafka.records(EVENTS.name)
+    assert dict(record.headers)["ce_seq"] == b"1"
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ("chat", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("generate", {"prompt": "hi"}),
+        ("embed", {"texts": ["hi"]}),
+    ],
+)
+async def test_submit_when_input_is_a_string_spells_it_out(
+    bench: GatewayBench, task: str, expected: dict[str, Any]
+) -> None:
+    reply = await bench.call("POST", "/v1/jobs", {"task": task, "input": "hi"})
+
+    assert reply.status == 202
+    (verified,) = requests(bench, f"ai.{task}.requests.v1")
+    assert verified.request.input == expected
+
+
+async def test_submit_when_key_repeats_gives_the_same_job_once(bench: GatewayBench) -> None:
+    headers = {"Idempotency-Key": '"order-1"'}
+    first = await bench.call("POST", "/v1/jobs", CHAT, headers=headers)
+
+    second = await bench.call(
+        "POST",
+        "/v1/jobs",
+        {"input": CHAT["input"], "task": "chat"},
+        headers={"Idempotency-Key": "order-1"},
+    )
+
+    assert first.json["id"] == second.json["id"]
+    assert second.headers["idempotent-replayed"] == "true"
+    assert len(requests(bench)) == 1
+
+
+async def test_submit_when_key_comes_with_another_body_is_refused(bench: GatewayBench) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    await bench.call("POST", "/v1/jobs", CHAT, headers=headers)
+
+    reply = await bench.call("POST", "/v1/jobs", {"task": "chat", "input": "no"}, headers=headers)
+
+    assert (reply.status, reply.code) == (422, "idempotency_key_reused")
+
+
+async def test_submit_when_redis_is_away_keeps_the_id_of_a_key(bench: GatewayBench) -> None:
+    bench.fingerprints.is_away = True
+    headers = {"Idempotency-Key": "order-1"}
+
+    replies = [await bench.call("POST", "/v1/jobs", CHAT, headers=headers) for _ in range(2)]
+
+    assert [reply.status for reply in replies] == [202, 202]
+    assert len({reply.json["id"] for reply in replies}) == 1
+
+
+async def test_submit_when_sent_concurrently_with_one_key_gives_one_id(bench: GatewayBench) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+
+    replies = await asyncio.gather(
+        *(bench.call("POST", "/v1/jobs", CHAT, headers=headers) for _ in range(20))
+    )
+
+    assert {reply.status for reply in replies} == {202}
+    assert len({reply.json["id"] for reply in replies}) == 1
+
+
+async def test_submit_when_acknowledgement_is_lost_names_the_job(bench: GatewayBench) -> None:
+    bench.kafka.faults.lose_acks = True
+
+    reply = await bench.call("POST", "/v1/jobs", CHAT, headers={"Idempotency-Key": "k"})
+
+    assert (reply.status, reply.code) == (503, "acceptance_unknown")
+    assert reply.headers["retry-after"]
+    (verified,) = requests(bench)
+    assert reply.json["job"] == verified.job
+
+
+async def test_submit_when_repeated_after_a_lost_acknowledgement_is_written_again(
+    bench: GatewayBench,
+) -> None:
+    bench.kafka.faults.lose_acks = True
+    lost = await bench.call("POST", "/v1/jobs", CHAT, headers={"Idempotency-Key": "k"})
+    bench.kafka.faults.lose_acks = False
+
+    reply = await bench.call("POST", "/v1/jobs", CHAT, headers={"Idempotency-Key": "k"})
+
+    assert reply.status == 202
+    assert reply.json["id"] == lost.json["job"]
+    assert [verified.job for verified in requests(bench)] == [reply.json["id"]] * 2

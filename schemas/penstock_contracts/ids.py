@@ -20,12 +20,12 @@ __all__ = ["JobIds", "derived_job_id", "is_job_id", "new_uuid7"]
 
 _MAC_HEX = 10
 """40 bits: a guess is right once in 10^12, and only yields `queued` in one's own tenant."""
-_FORM = re.compile(r"^job_[0-9a-f]{32}(?:[0-9a-f]{10})?$")
+_FORM = re.compile(r"job_[0-9a-f]{32}(?:[0-9a-f]{10})?")
 
 
 def is_job_id(text: str) -> bool:
     """Whether `text` has the form of a job id, issued or derived."""
-    return _FORM.match(text) is not None
+    return _FORM.fullmatch(text) is not None
 
 
 def derived_job_id(*, tenant: str, source: str, event_id: str) -> str:

@@ -13,6 +13,7 @@ from penstock_contracts.errors import ContractError
 from penstock_contracts.ids import JobIds, derived_job_id
 from penstock_contracts.models import Identifier
 from penstock_contracts.requests import Charge, JobRequest, TaskKind
+from penstock_contracts.topics import RETRY_DELAYS_S, retry_topic
 from pydantic import TypeAdapter, ValidationError
 
 from penstock_kit.errors import Rejected
@@ -22,6 +23,7 @@ from penstock_kit.tenancy import TenantScope
 
 __all__ = ["Intake", "ProducerSecrets", "VerifiedRequest"]
 
+_RETRY_TOPICS = frozenset(retry_topic(delay).name for delay in RETRY_DELAYS_S)
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
@@ -150,9 +152,8 @@ class Intake:
                 field="task",
             )
         base = self._tasks.base_topic(request.task)
-        if topic not in (base, f"{base}.high", f"{base}.low") and not topic.startswith(
-            "ai.retries."
-        ):
+        own = (base, f"{base}.high", f"{base}.low")
+        if topic not in own and topic not in _RETRY_TOPICS:
             raise Rejected(
                 f"task {request.task!r} belongs to topic {base!r}, not {topic!r}",
                 code="wrong_topic",

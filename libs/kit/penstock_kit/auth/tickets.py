@@ -10,11 +10,9 @@ from datetime import datetime, timedelta
 
 import orjson
 from penstock_contracts.credentials import Scope
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from penstock_kit.auth.principal import AuthError, Principal
-from penstock_kit.jobs.view import TableAway
+from penstock_kit.redis_client import RedisClient, redis_errors
 
 __all__ = ["TICKET_LIFETIME", "Tickets"]
 
@@ -28,7 +26,7 @@ class Tickets:
 
     def __init__(
         self,
-        redis: Redis,
+        redis: RedisClient,
         *,
         lifetime: timedelta = TICKET_LIFETIME,
         random_token: Callable[[int], str] = secrets.token_urlsafe,
@@ -44,15 +42,13 @@ class Tickets:
             TableAway: Redis does not answer; use the Authorization header or the `auth` message.
         """
         ticket = self._random_token(_BYTES)
-        try:
+        with redis_errors("issuing a socket ticket"):
             await self._redis.set(
                 _key(ticket),
                 _encode(principal),
                 nx=True,
                 px=max(1, round(self._lifetime.total_seconds() * 1000)),
             )
-        except (RedisError, OSError) as error:
-            raise _away() from error
         return ticket
 
     async def redeem(self, ticket: str) -> Principal:
@@ -64,10 +60,8 @@ class Tickets:
         """
         if _FORM.fullmatch(ticket) is None:
             raise _invalid()
-        try:
+        with redis_errors("redeeming a socket ticket"):
             found = await self._redis.getdel(_key(ticket))
-        except (RedisError, OSError) as error:
-            raise _away() from error
         if found is None:
             raise _invalid()
         return _decode(found)
@@ -105,11 +99,4 @@ def _invalid() -> AuthError:
     return AuthError(
         "the ticket is unknown, used, or older than 30 s; get another from POST /v1/socket-tickets",
         code="invalid_ticket",
-    )
-
-
-def _away() -> TableAway:
-    return TableAway(
-        "tickets are not available because Redis does not answer; send the Authorization header"
-        " or an `auth` message instead, or try again shortly"
     )

@@ -91,7 +91,7 @@ _MAX_SCANNED_CHARS = 65_536
 _MAX_VALUE_CHARS = 2_000
 _MAX_TRACE_CHARS = 16_000
 _MAX_NAME_CHARS = 64
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,22}", re.ASCII)
+_PLAIN_NAME = re.compile(r"[a-z_]{1,23}", re.ASCII)
 _MAX_ITEMS = 50
 _MAX_DEPTH = 6
 
@@ -135,9 +135,16 @@ class Redactor:
     def _mapping(self, mapping: Mapping[Any, Any], *, depth: int) -> dict[str, Any]:
         cleaned: dict[str, Any] = {}
         for name, value in list(mapping.items())[:_MAX_ITEMS]:
-            key = name if _is_plain(name) else self.text(str(name))[:_MAX_NAME_CHARS]
+            key = name if self._is_plain(name) else self.text(str(name))[:_MAX_NAME_CHARS]
             cleaned[key] = self._named(key, value, depth=depth)
         return cleaned
+
+    def _is_plain(self, name: Any) -> bool:
+        return (
+            isinstance(name, str)
+            and _PLAIN_NAME.fullmatch(name) is not None
+            and (self._known is None or self._known.search(name) is None)
+        )
 
     def _named(self, name: str, value: Any, *, depth: int) -> Any:
         plain = name.lower().replace("-", "_")
@@ -166,10 +173,6 @@ class Redactor:
         if isinstance(value, Mapping):
             return self._mapping(value, depth=depth)
         return [self._value(item, depth=depth) for item in list(value)[:_MAX_ITEMS]]
-
-
-def _is_plain(name: Any) -> bool:
-    return isinstance(name, str) and _PLAIN_NAME.fullmatch(name) is not None
 
 
 def _described(value: Any) -> str:

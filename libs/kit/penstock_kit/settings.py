@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 PREFIX = "PENSTOCK_"
-SERVICES = ("GATEWAY", "LLM_WORKER", "EMBEDDER", "RECORDER", "NOTIFIER", "METER", "DEV")
+SERVICES = ("GATEWAY", "LLM_WORKER", "EMBEDDER", "RECORDER", "NOTIFIER", "METER", "DEV", "CLIENT")
 """First words of the groups that belong to one service each."""
 
 Seconds = Annotated[timedelta, Field(gt=timedelta(0))]

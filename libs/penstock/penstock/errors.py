@@ -14,6 +14,8 @@ from penstock_kit.kafka.ports import DeliveryUnknown
 from penstock.client.errors import ApiError, JobEnded, NotAuthorized, NotFound, Unreachable
 from penstock.dev.errors import DownloadFailed, MissingProgram, NotReady, StackRunning
 from penstock.dev.options import BadOptions
+from penstock.operating.credentials import NoCredential
+from penstock.operating.topics import NoTopic
 
 __all__ = ["ExitStatus", "NoStack", "WrongUse", "exit_status"]
 
@@ -57,6 +59,8 @@ _STATUSES: tuple[tuple[type[Exception], ExitStatus], ...] = (
     (JobEnded, ExitStatus.FAILED),
     (NotAuthorized, ExitStatus.REFUSED),
     (NotFound, ExitStatus.NOT_FOUND),
+    (NoCredential, ExitStatus.NOT_FOUND),
+    (NoTopic, ExitStatus.NOT_FOUND),
     (ApiError, ExitStatus.FAILED),
     (Unreachable, ExitStatus.UNREACHABLE),
     (TopicsUnavailable, ExitStatus.UNREACHABLE),

@@ -5,6 +5,11 @@ from __future__ import annotations
 import typer
 
 from penstock.cli.dev import make_dev_app
+from penstock.cli.doctor import doctor
+from penstock.cli.jobs import send, tail
+from penstock.cli.status import status
+from penstock.cli.tokens import make_token_app
+from penstock.cli.topics import make_topics_app
 
 __all__ = ["main", "make_app"]
 
@@ -18,6 +23,10 @@ def make_app() -> typer.Typer:
         "`penstock dev up` started in this folder or one above.",
     )
     app.add_typer(make_dev_app(), name="dev")
+    for command in (doctor, send, tail, status):
+        app.command()(command)
+    app.add_typer(make_token_app(), name="token")
+    app.add_typer(make_topics_app(), name="topics")
     return app
 
 

@@ -15,6 +15,9 @@ from rich.table import Table
 
 from penstock.errors import ExitStatus, exit_status
 
+_PIPE_WIDTH = 240
+"""Columns where nobody looks at a screen: tables are not cut in pipes and logs."""
+
 __all__ = ["Out", "explain", "failing_well"]
 
 
@@ -24,6 +27,8 @@ class Out:
     def __init__(self, *, json: bool) -> None:
         self.json = json
         self._console = Console(highlight=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            self._console.width = _PIPE_WIDTH
 
     def say(self, text: str) -> None:
         """A line for people; programs do not see it."""
@@ -36,7 +41,7 @@ class Out:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column, overflow="fold")
+            table.add_column(column, no_wrap=True)
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
         self._console.print(table)

@@ -54,10 +54,11 @@ class AsyncClient:
     ) -> None:
         self._api_key = api_key
         self._socket_url = socket_url
+        self._timeout_s = timeout.total_seconds()
         self._http = httpx2.AsyncClient(
             base_url=gateway,
             headers={"Authorization": f"Bearer {api_key}"},
-            timeout=timeout.total_seconds(),
+            timeout=self._timeout_s,
         )
 
     async def __aenter__(self) -> Self:
@@ -179,6 +180,30 @@ class AsyncClient:
                 return  # the place that the caller named was the last one
             await asyncio.sleep(backoff.next_pause_s(cause))
 
+    async def follow(self) -> AsyncGenerator[StreamEvent]:
+        """Events of all jobs that the credential may see, from now on, over the notifier's socket.
+
+        A broken connection is opened again, but what happened meanwhile is missed: where every
+        step counts, follow single jobs with `events`.
+
+        Raises:
+            Unreachable: the notifier's address is not known, or the connection broke too often.
+        """
+        if self._socket_url is None:
+            raise Unreachable("the notifier's address is not known; give socket_url")
+        backoff = Backoff()
+        while True:
+            cause: Exception | None = None
+            try:
+                stream = socket_events(self._socket_url, api_key=self._api_key)
+                async with aclosing(stream) as events:
+                    async for event in events:
+                        backoff.succeed()
+                        yield event
+            except Unreachable as error:
+                cause = error
+            await asyncio.sleep(backoff.next_pause_s(cause))
+
     async def _result(self, job: str) -> Output:
         while True:
             current = await self.get(job)
@@ -230,7 +255,6 @@ class AsyncClient:
                 yield event
 
     async def _send(self, call: Call, *, extra_s: float = 0) -> httpx2.Response:
-        timeout = self._http.timeout
         try:
             return await self._http.request(
                 call.method,
@@ -238,7 +262,7 @@ class AsyncClient:
                 json=call.json,
                 params=call.params,
                 headers=call.headers,
-                timeout=httpx2.Timeout(timeout, read=(timeout.read or 0) + extra_s),
+                timeout=httpx2.Timeout(self._timeout_s, read=self._timeout_s + extra_s),
             )
         except httpx2.TransportError as error:
             raise Unreachable(

@@ -26,9 +26,9 @@ _MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 
 
 async def socket_events(
-    url: str, *, api_key: str, job: str, after: Position
+    url: str, *, api_key: str, job: str | None = None, after: Position = START
 ) -> AsyncGenerator[StreamEvent]:
-    """Connect, subscribe after a place, and yield until the connection ends.
+    """Connect, subscribe, and yield until the connection ends; `job` None follows all jobs.
 
     Raises:
         NotAuthorized: the credential was refused.
@@ -60,8 +60,10 @@ async def socket_events(
         raise Unreachable(f"no socket at {url}: {str(error) or type(error).__name__}") from error
 
 
-def subscribe_frame(job: str, after: Position) -> dict[str, Any]:
-    """The frame that asks for a job's events after a place."""
+def subscribe_frame(job: str | None, after: Position) -> dict[str, Any]:
+    """The frame that asks for a job's events after a place, or for all events from now on."""
+    if job is None:
+        return {"type": "subscribe", "all": True}
     frame: dict[str, Any] = {"type": "subscribe", "job": job}
     if after != START:
         frame["position"] = {"attempt": after.attempt, "seq": after.seq}

@@ -44,10 +44,11 @@ class Client:
     def __init__(
         self, gateway: str, api_key: str, *, timeout: timedelta = timedelta(seconds=30)
     ) -> None:
+        self._timeout_s = timeout.total_seconds()
         self._http = httpx2.Client(
             base_url=gateway,
             headers={"Authorization": f"Bearer {api_key}"},
-            timeout=timeout.total_seconds(),
+            timeout=self._timeout_s,
         )
 
     def __enter__(self) -> Self:
@@ -172,7 +173,6 @@ class Client:
                     yield event
 
     def _send(self, call: Call, *, extra_s: float = 0) -> httpx2.Response:
-        timeout = self._http.timeout
         try:
             return self._http.request(
                 call.method,
@@ -180,7 +180,7 @@ class Client:
                 json=call.json,
                 params=call.params,
                 headers=call.headers,
-                timeout=httpx2.Timeout(timeout, read=(timeout.read or 0) + extra_s),
+                timeout=httpx2.Timeout(self._timeout_s, read=self._timeout_s + extra_s),
             )
         except httpx2.TransportError as error:
             raise Unreachable(

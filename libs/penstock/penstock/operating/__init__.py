@@ -1,0 +1,1 @@
+"""What operators do: credentials, topics, lag, rebuild."""

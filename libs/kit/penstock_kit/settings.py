@@ -9,13 +9,23 @@ not know.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from penstock_contracts.topics import FIXED_TOPICS
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from penstock_kit.errors import Fatal
 
@@ -38,10 +48,34 @@ PREFIX = "PENSTOCK_"
 SERVICES = ("GATEWAY", "LLM_WORKER", "EMBEDDER", "RECORDER", "NOTIFIER", "METER", "DEV", "CLIENT")
 """First words of the groups that belong to one service each."""
 
-Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.ASCII)
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+
+
+def _duration(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value.strip())
+    if found is None:
+        return value
+    return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+"""A duration above zero: seconds as a number, or `500ms`, `30s`, `5m`, `2h`, `7d`, or ISO 8601."""
 
 
 _MIN_SECRET_CHARS = 32
+_RECORD_RESERVE_BYTES = 64 * 1024
+"""Headers, the rest of the event, and what a dead letter adds."""
+_SMALLEST_RECORD_LIMIT = min(topic.max_message_bytes for topic in FIXED_TOPICS)
+_SERVICE_LINK = re.compile(r"_SERVICE_(?:HOST|PORT)(?:_\w+)?$")
 
 
 class BadSettings(Fatal):
@@ -189,6 +223,21 @@ class PlatformSettings(BaseSettings):
             " is killed while it drains",
         )
         require(
+            self.kafka.delivery_timeout < self.drain_timeout,
+            "PENSTOCK_KAFKA__DELIVERY_TIMEOUT must be below PENSTOCK_DRAIN_TIMEOUT, else the last"
+            " results cannot be written while the service drains",
+        )
+        require(
+            self.blobs.inline_limit_bytes + _RECORD_RESERVE_BYTES <= _SMALLEST_RECORD_LIMIT,
+            "PENSTOCK_BLOBS__INLINE_LIMIT_BYTES must be at most"
+            f" {_SMALLEST_RECORD_LIMIT - _RECORD_RESERVE_BYTES}, else a record with its headers is"
+            " larger than its topic takes",
+        )
+        require(
+            self.blobs.inline_limit_bytes <= self.blobs.max_bytes,
+            "PENSTOCK_BLOBS__INLINE_LIMIT_BYTES must not be above PENSTOCK_BLOBS__MAX_BYTES",
+        )
+        require(
             self.kafka.session_timeout < self.kafka.max_poll_interval,
             "PENSTOCK_KAFKA__SESSION_TIMEOUT must be below PENSTOCK_KAFKA__MAX_POLL_INTERVAL",
         )
@@ -208,19 +257,20 @@ def require(holds: bool, sentence: str) -> None:  # noqa: FBT001 - it reads as a
 S = TypeVar("S", bound=PlatformSettings)
 
 
-def load_settings(cls: type[S], *, environ: Mapping[str, str] | None = None) -> S:
-    """Read and check the settings of a service.
+def load_settings(cls: type[S]) -> S:
+    """Read the environment and check it.
 
     Raises:
         BadSettings: every problem, one line each, with the variable's name.
     """
-    problems = _unknown(cls, os.environ if environ is None else environ)
+    problems = _unknown(cls, os.environ)
     try:
         settings = cls()
     except ValidationError as error:
-        problems += [
-            _sentence(problem) for problem in error.errors(include_url=False, include_input=False)
-        ]
+        found = error.errors(include_url=False, include_input=False)
+        problems += [line for problem in found for line in _sentences(cls, problem)]
+    except SettingsError as error:
+        problems.append(f"{error}; lists and maps are written as JSON")
     if problems:
         raise BadSettings(
             "the configuration cannot work:\n" + "\n".join(f"  - {line}" for line in problems)
@@ -228,22 +278,54 @@ def load_settings(cls: type[S], *, environ: Mapping[str, str] | None = None) -> 
     return settings
 
 
-def _unknown(cls: type[PlatformSettings], environ: Iterable[str]) -> list[str]:
+def _unknown(cls: type[PlatformSettings], environ: Mapping[str, str]) -> list[str]:
     known = tuple(f"{PREFIX}{name.upper()}" for name in cls.model_fields)
     sisters = tuple(f"{PREFIX}{service}__" for service in SERVICES)
     return [
         f"{name} is not a setting of this service; remove it or correct the spelling"
-        for name in sorted(environ)
+        for name, value in sorted(environ.items())
         if name.startswith(PREFIX)
         and not name.startswith(sisters)
         and not any(name == field or name.startswith(f"{field}__") for field in known)
+        and not _is_service_link(name, value)
     ]
 
 
-def _sentence(problem: Any) -> str:
-    where = (
-        PREFIX + "__".join(str(part).upper() for part in problem["loc"])
-        if problem["loc"]
-        else "settings"
-    )
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes set the variable for a Service whose name begins with `penstock-`."""
+    return value.startswith(("tcp://", "udp://")) or _SERVICE_LINK.search(name) is not None
+
+
+def _sentences(cls: type[PlatformSettings], problem: Any) -> list[str]:
+    where = tuple(str(part) for part in problem["loc"])
+    name = PREFIX + "__".join(where).upper()
+    match problem["type"]:
+        case "missing":
+            return [f"{missing} is missing; set it" for missing in _required_below(cls, where)]
+        case "extra_forbidden":
+            return [f"{name} is not a setting; remove it or correct the spelling"]
+        case "value_error":
+            said = problem["msg"].removeprefix("Value error, ")
+            return [f"{name}: {said}" if where else said]
+        case _:
+            return [f"{name}: {problem['msg']}"]
+
+
+def _required_below(cls: type[BaseModel], where: tuple[str, ...]) -> list[str]:
+    """The variables behind a missing member: itself, or what a missing group needs."""
+    model: Any = cls
+    for part in where:
+        field = model.model_fields.get(part) if _is_group(model) else None
+        model = field.annotation if field is not None else None
+    name = PREFIX + "__".join(where).upper()
+    if not _is_group(model):
+        return [name]
+    return [
+        f"{name}__{member.upper()}"
+        for member, field in model.model_fields.items()
+        if field.is_required()
+    ]
+
+
+def _is_group(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)

@@ -13,6 +13,7 @@ from penstock_contracts.topics import Topic, all_topics
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from penstock_kit.errors import Fatal
+from penstock_kit.settings import Seconds
 
 __all__ = ["BadTasksFile", "RetryPolicy", "TaskCatalog", "TaskType", "load_tasks"]
 
@@ -37,9 +38,9 @@ class RetryPolicy(_Config):
     """How often and how far apart a failing job is tried."""
 
     attempts: int = Field(default=5, ge=1, le=50)
-    base: timedelta = Field(default=timedelta(seconds=5), gt=timedelta(0))
+    base: Seconds = timedelta(seconds=5)
     factor: float = Field(default=2.0, ge=1)
-    cap: timedelta = Field(default=timedelta(seconds=300), gt=timedelta(0))
+    cap: Seconds = timedelta(seconds=300)
 
 
 class TaskType(_Config):
@@ -60,9 +61,7 @@ class TaskType(_Config):
     models: list[str] = Field(default_factory=list)
     params: Params = Params()
     template: Name | None = Field(default=None, description="Fixed template of a generate task.")
-    timeout: timedelta = Field(
-        default=timedelta(minutes=10), gt=timedelta(0), description="Longest single attempt."
-    )
+    timeout: Seconds = Field(default=timedelta(minutes=10), description="Longest single attempt.")
     retry: RetryPolicy = RetryPolicy()
     allow_at_most_once: bool = True
 
@@ -126,7 +125,7 @@ def load_tasks(path: Path | None) -> TaskCatalog:
     try:
         content = yaml.safe_load(path.read_text())
         file = _File.model_validate(content)
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise BadTasksFile(
             f"cannot use the tasks file {str(path)!r}: {error}; see docs/configuration.md"
         ) from error

@@ -1,0 +1,179 @@
+"""Server-sent chat chunks to pieces of output: bytes in, no models, because this runs once per token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from llm_worker.errors import Permanent, Transient
+from llm_worker.ports import Batch, Finish, Piece, Tokens
+
+__all__ = ["ChunkReader"]
+
+_DATA = b"data:"
+_TRANSIENT_WORDS = ("rate_limit", "overloaded", "server_error", "timeout", "unavailable", "internal")
+
+
+class ChunkReader:
+    """Collects the lines of one response. `is_done` after `[DONE]`, `is_finished` once every choice ended.
+
+    Counts what it has seen, so that a stream that was cut can be booked.
+
+    Source: the event stream format of WHATWG HTML, section 9.2, as far as OpenAI-compatible servers use
+    it (one `data:` line per event), and OpenAI's `chat.completion.chunk`.
+    """
+
+    def __init__(self, *, choices: int, max_bytes: int, max_pieces: int) -> None:
+        self._choices = choices
+        self._max_bytes = max_bytes
+        self._max_pieces = max_pieces
+        self._rest = bytearray()
+        self._finished: set[int] = set()
+        self.bytes_read = 0
+        self.pieces_read = 0
+        self.is_done = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the provider gave a finish reason for every choice."""
+        return len(self._finished) >= self._choices
+
+    def feed(self, data: bytes) -> Batch:
+        """The pieces that became complete with `data`.
+
+        Raises:
+            Transient: no event stream, or an error that may pass, inside the stream.
+            Permanent: an error that will not, or a response beyond its limits.
+        """
+        self.bytes_read += len(data)
+        if self.bytes_read > self._max_bytes:
+            raise _too_large(f"{self._max_bytes} bytes")
+        batch: Batch = []
+        end = data.rfind(b"\n")
+        if end < 0:
+            self._rest += data
+            return batch
+        block = bytes(self._rest) + data[:end] if self._rest else data[:end]
+        self._rest = bytearray(data[end + 1 :])
+        for line in block.split(b"\n"):
+            # Everything else is an `event:`, `id:` or comment line, or the empty line between events.
+            if line.startswith(_DATA):
+                self._take(line[len(_DATA) :].strip(), batch)
+        return batch
+
+    def _take(self, payload: bytes, batch: Batch) -> None:
+        if payload == b"[DONE]":
+            self.is_done = True
+            return
+        try:
+            chunk = orjson.loads(payload)
+            if chunk.get("error"):
+                raise _stream_error(chunk["error"])
+            self._read(chunk, batch)
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
+            raise Transient(
+                "the provider sent a chunk that is no chat completion chunk; the job is tried again",
+                code="provider_bad_stream",
+                was_charged=True,
+            ) from None
+        if self.pieces_read > self._max_pieces:
+            raise _too_large(f"{self._max_pieces} tokens")
+
+    def _read(self, chunk: dict[str, Any], batch: Batch) -> None:
+        for choice in chunk.get("choices") or ():
+            index = int(choice.get("index") or 0)
+            delta = choice.get("delta")
+            if delta:
+                self._read_delta(index, delta, choice, batch)
+            reason = choice.get("finish_reason")
+            if reason is not None:
+                self._finished.add(index)
+                batch.append(Finish(index, str(reason)))
+        usage = chunk.get("usage")
+        if usage:
+            batch.append(_tokens(usage))
+
+    def _read_delta(
+        self, index: int, delta: dict[str, Any], choice: dict[str, Any], batch: Batch
+    ) -> None:
+        text = delta.get("content")
+        if text:
+            logprobs = choice.get("logprobs")
+            entries = logprobs.get("content") if logprobs else None
+            batch.append(Piece("text", index, _string(text), logprobs=entries))
+            self.pieces_read += 1
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if thought:
+            batch.append(Piece("reasoning", index, _string(thought)))
+            self.pieces_read += 1
+        refusal = delta.get("refusal")
+        if refusal:
+            batch.append(Piece("refusal", index, _string(refusal)))
+            self.pieces_read += 1
+        for call in delta.get("tool_calls") or ():
+            function = call.get("function") or {}
+            batch.append(
+                Piece(
+                    "tool_call",
+                    index,
+                    _string(function.get("arguments") or ""),
+                    int(call.get("index") or 0),
+                    call.get("id"),
+                    function.get("name"),
+                )
+            )
+            self.pieces_read += 1
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _tokens(usage: dict[str, Any]) -> Tokens:
+    prompt = usage.get("prompt_tokens_details") or {}
+    completion = usage.get("completion_tokens_details") or {}
+    return Tokens(
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
+        _count(prompt.get("cached_tokens")),
+        _count(completion.get("reasoning_tokens")),
+    )
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _stream_error(error: Any) -> Transient | Permanent:
+    """An `error` object in the stream; its message is dropped, it may quote the prompt."""
+    about = error if isinstance(error, dict) else {}
+    words = f"{about.get('type')} {about.get('code')}".lower()
+    status = about.get("code") if isinstance(about.get("code"), int) else None
+    may_pass = any(word in words for word in _TRANSIENT_WORDS) or (
+        status is not None and (status >= 500 or status == 429)  # noqa: PLR2004 - HTTP status
+    )
+    if may_pass or not about:
+        return Transient(
+            "the provider broke off the answer with an error; the job is tried again",
+            code="provider_stream_error",
+            status=status,
+            was_charged=True,
+        )
+    return Permanent(
+        "the provider broke off the answer with an error that another try will not mend",
+        code="provider_stream_error",
+        status=status,
+        was_charged=True,
+    )
+
+
+def _too_large(limit: str) -> Permanent:
+    return Permanent(
+        f"the provider's answer went beyond {limit} and was cut off; lower max_tokens, or raise the "
+        "provider's max_response_bytes or max_response_tokens",
+        code="response_too_large",
+        was_charged=True,
+    )

@@ -1,0 +1,157 @@
+"""Fewer, larger delta events: the first piece at once, then one event per interval or token count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from penstock_contracts.parts import Delta, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta
+
+from llm_worker.ports import Batch, Piece
+
+__all__ = ["Coalescer", "CoalescingPolicy"]
+
+_MAX_EVENT_CHARS = 64 * 1024
+"""A delta event stays far below the record limit, even where every character is escaped in JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoalescingPolicy:
+    """How long and how much may be held back."""
+
+    interval: timedelta = timedelta(milliseconds=25)
+    max_tokens: int = 64
+
+
+class Coalescer:
+    """Holds pieces of one call and hands them to `emit` in order. Use on one event loop.
+
+    The interval counts from the last event: a slow stream is never delayed, a fast one is cut down to
+    one event per interval. `flush` before any other event of the job, `close` at the end.
+    """
+
+    def __init__(self, emit: Callable[[Sequence[Delta]], None], policy: CoalescingPolicy) -> None:
+        self._emit = emit
+        self._interval_s = policy.interval.total_seconds()
+        self._max_tokens = policy.max_tokens
+        self._held: list[Piece] = []
+        self._chars = 0
+        self._last = float("-inf")
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def add(self, batch: Batch) -> None:
+        """Take the pieces of a batch; emit what is due."""
+        for part in batch:
+            if isinstance(part, Piece):
+                self._held.append(part)
+                self._chars += len(part.text)
+        if not self._held:
+            return
+        due = self._last + self._interval_s
+        if (
+            len(self._held) >= self._max_tokens
+            or self._chars >= _MAX_EVENT_CHARS
+            or self._loop.time() >= due
+        ):
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(due, self.flush)
+
+    def flush(self) -> None:
+        """Emit what is held, now."""
+        self._stop_timer()
+        if not self._held:
+            return
+        held, self._held, self._chars = self._held, [], 0
+        self._last = self._loop.time()
+        for deltas in _split(joined(held)):
+            self._emit(deltas)
+
+    def close(self) -> None:
+        """Drop what is held and stop the timer; works twice."""
+        self._stop_timer()
+        self._held = []
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def joined(pieces: Sequence[Piece]) -> list[Delta]:
+    """Deltas with neighbours of the same choice and kind joined; linear, unlike joining models."""
+    deltas: list[Delta] = []
+    run: list[Piece] = []
+    for piece in pieces:
+        if run and not _continues(run[-1], piece):
+            deltas.append(_delta(run))
+            run = []
+        run.append(piece)
+    if run:
+        deltas.append(_delta(run))
+    return deltas
+
+
+def _continues(left: Piece, right: Piece) -> bool:
+    return (
+        left.kind == right.kind
+        and left.choice == right.choice
+        and left.index == right.index
+        and right.id is None
+    )
+
+
+def _delta(run: Sequence[Piece]) -> Delta:
+    first = run[0]
+    text = "".join([piece.text for piece in run])
+    if first.kind == "text":
+        logprobs = [entry for piece in run if piece.logprobs for entry in piece.logprobs]
+        return TextDelta.model_construct(
+            choice=first.choice, type="text", text=text, logprobs=logprobs or None
+        )
+    if first.kind == "reasoning":
+        return ReasoningDelta.model_construct(choice=first.choice, type="reasoning", text=text)
+    if first.kind == "refusal":
+        return RefusalDelta.model_construct(choice=first.choice, type="refusal", text=text)
+    return ToolCallDelta.model_construct(
+        choice=first.choice,
+        type="tool_call",
+        index=first.index,
+        id=first.id,
+        name=next((piece.name for piece in run if piece.name), None),
+        arguments=text,
+    )
+
+
+def _split(deltas: list[Delta]) -> list[list[Delta]]:
+    """Cut what would not fit into one record; nearly always one event comes out."""
+    if sum(_size(delta) for delta in deltas) <= _MAX_EVENT_CHARS:
+        return [deltas]
+    return [[part] for delta in deltas for part in _parts(delta)]
+
+
+def _size(delta: Delta) -> int:
+    return len(delta.arguments if isinstance(delta, ToolCallDelta) else delta.text)
+
+
+def _parts(delta: Delta) -> list[Delta]:
+    size = _size(delta)
+    if size <= _MAX_EVENT_CHARS:
+        return [delta]
+    cuts = range(0, size, _MAX_EVENT_CHARS)
+    if isinstance(delta, ToolCallDelta):
+        first = delta.model_copy(update={"arguments": delta.arguments[:_MAX_EVENT_CHARS]})
+        rest = {"id": None, "name": None}
+        return [
+            first,
+            *(
+                delta.model_copy(
+                    update={**rest, "arguments": delta.arguments[at : at + _MAX_EVENT_CHARS]}
+                )
+                for at in cuts[1:]
+            ),
+        ]
+    return [delta.model_copy(update={"text": delta.text[at : at + _MAX_EVENT_CHARS]}) for at in cuts]

@@ -1,0 +1,234 @@
+"""Any OpenAI-compatible endpoint through the `openai` SDK, over its aiohttp transport (docs/adr tells why)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import httpx2
+import openai
+import orjson
+
+from llm_worker.chunks import ChunkReader
+from llm_worker.errors import Permanent, ProviderFault, Transient
+from llm_worker.ports import Batch, Call
+from llm_worker.provider_status import fault_of_status
+from llm_worker.providers_file import ProviderEntry
+
+__all__ = ["OpenAIProvider"]
+
+_MAX_ERROR_BYTES = 64 * 1024
+"""More of an error's body is not read: it may be endless."""
+_AFTER_DONE_S = 0.1
+"""How long the end of the body may lag behind `[DONE]`; then the connection is closed, not reused."""
+_MAX_ERROR_S = 5.0
+"""How long the body of an error may take."""
+
+
+@dataclass(slots=True)
+class _Deadlines:
+    """The three deadlines of one call as one time-out that is moved. Loop times."""
+
+    timeout: asyncio.Timeout
+    idle_s: float
+    total_at: float
+    phase: str = "first_token"
+
+    def saw_piece(self, now: float) -> None:
+        """A piece arrived: the idle deadline counts from here."""
+        when = min(now + self.idle_s, self.total_at)
+        # Moving it costs more than comparing; a tenth of the deadline is near enough.
+        if self.phase == "first_token" or when - (self.timeout.when() or 0) > self.idle_s / 10:
+            self.timeout.reschedule(when)
+            self.phase = "total" if when == self.total_at else "idle"
+
+    def saw_done(self, now: float) -> None:
+        """The answer is complete; only the end of the body is missing."""
+        self.timeout.reschedule(now + _AFTER_DONE_S)
+
+
+class OpenAIProvider:
+    """A provider from `providers.yaml`. SDK retries are off: the attempt loop owns them.
+
+    Redirects are not followed: a provider that redirects would get the key sent elsewhere.
+    """
+
+    def __init__(self, name: str, entry: ProviderEntry) -> None:
+        self.name = name
+        self._entry = entry
+        self._slots = asyncio.Semaphore(entry.max_concurrency)
+        http = openai.DefaultAioHttpClient(
+            limits=httpx2.Limits(
+                max_connections=None, max_keepalive_connections=entry.max_concurrency
+            ),
+            timeout=httpx2.Timeout(None, connect=entry.connect_timeout.total_seconds()),
+            follow_redirects=False,
+            event_hooks={"response": [self._check_status]},
+        )
+        headers: dict[str, Any] = {"Accept-Encoding": "identity"}
+        if entry.api_key is None:
+            headers["Authorization"] = openai.Omit()
+        self._client = openai.AsyncOpenAI(
+            api_key=entry.api_key.get_secret_value() if entry.api_key else "none",
+            base_url=str(entry.base_url),
+            max_retries=0,
+            http_client=http,
+            default_headers=headers,
+        )
+
+    async def close(self) -> None:
+        """Close all connections; works twice."""
+        await self._client.close()
+
+    async def run(self, call: Call, sink: Callable[[Batch], None]) -> None:
+        """Run a call; see the port."""
+        entry = self._entry
+        reader = ChunkReader(
+            choices=int(call.options.get("n") or 1),
+            max_bytes=entry.max_response_bytes,
+            max_pieces=entry.max_response_tokens,
+        )
+        loop = asyncio.get_running_loop()
+        async with self._slots:
+            now = loop.time()
+            total_at = now + min(call.timeout_s, entry.total_timeout.total_seconds())
+            first_at = min(now + entry.first_token_timeout.total_seconds(), total_at)
+            timeout = asyncio.timeout_at(first_at)
+            deadlines = _Deadlines(timeout, entry.idle_timeout.total_seconds(), total_at)
+            try:
+                async with timeout:
+                    await self._read(call, reader, deadlines, sink)
+            except TimeoutError as error:
+                if not reader.is_done:
+                    raise self._too_slow(deadlines.phase) from error
+        if not (reader.is_done or reader.is_finished):
+            raise Transient(
+                f"provider {self.name!r} ended the stream in the middle of the answer; "
+                "the job is tried again",
+                code="provider_stream_cut",
+                was_charged=True,
+            )
+
+    async def _read(
+        self, call: Call, reader: ChunkReader, deadlines: _Deadlines, sink: Callable[[Batch], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        response = await self._open(call)
+        try:
+            async for data in response.aiter_raw():
+                batch = reader.feed(data)
+                if batch:
+                    deadlines.saw_piece(loop.time())
+                    sink(batch)
+                if reader.is_done:
+                    deadlines.saw_done(loop.time())
+        except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
+            if reader.is_done or reader.is_finished:
+                return
+            raise Transient(
+                f"the connection to provider {self.name!r} broke in the middle of the answer; "
+                "the job is tried again",
+                code="provider_stream_cut",
+                was_charged=True,
+            ) from error
+        finally:
+            with suppress(httpx2.HTTPError, aiohttp.ClientError, OSError):
+                await response.aclose()
+
+    async def _open(self, call: Call) -> httpx2.Response:
+        try:
+            return await self._client.post(
+                "/chat/completions",
+                cast_to=httpx2.Response,
+                body=self._body(call),
+                options={"headers": _headers(call)},
+                stream=True,
+                stream_cls=openai.AsyncStream[Any],
+            )
+        except openai.APIConnectionError as error:
+            raise self._unreachable(error) from error
+        except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
+            raise Transient(
+                f"the call of provider {self.name!r} broke before an answer came; "
+                "the job is tried again",
+                code="provider_unreachable",
+                was_charged=True,
+            ) from error
+
+    def _body(self, call: Call) -> dict[str, Any]:
+        options = dict(call.options)
+        limit = options.pop("max_tokens", None)
+        if limit is not None:
+            options[self._entry.max_tokens_field] = limit
+        return {
+            "model": call.model,
+            "messages": list(call.messages),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **options,
+        }
+
+    async def _check_status(self, response: httpx2.Response) -> None:
+        """Raise for anything but 200, before the SDK would read an error's body without bounds."""
+        status = response.status_code
+        if status == httpx2.codes.OK:
+            return
+        body = bytearray()
+        with suppress(TimeoutError, httpx2.HTTPError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(_MAX_ERROR_S):
+                async for data in response.aiter_raw():
+                    body += data
+                    if len(body) > _MAX_ERROR_BYTES:
+                        break
+        raise fault_of_status(self.name, status, response.headers, _error_object(bytes(body)))
+
+    def _unreachable(self, error: openai.APIConnectionError) -> ProviderFault:
+        cause = error.__cause__.__cause__ if error.__cause__ is not None else None
+        # Without a connection nothing was sent; any later break may have been charged.
+        never_sent = isinstance(
+            cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
+        )
+        return Transient(
+            f"provider {self.name!r} cannot be reached ({type(cause or error).__name__}); "
+            "check its base_url and that it runs",
+            code="provider_unreachable",
+            was_charged=not never_sent,
+        )
+
+    def _too_slow(self, phase: str) -> ProviderFault:
+        entry = self._entry
+        limits: dict[str, tuple[str, timedelta]] = {
+            "first_token": ("sent no output", entry.first_token_timeout),
+            "idle": ("fell silent in the middle of its answer", entry.idle_timeout),
+            "total": ("did not finish its answer", entry.total_timeout),
+        }
+        what, limit = limits[phase]
+        # A call that used up its whole time would do so again, and cost as much again.
+        family = Permanent if phase == "total" else Transient
+        return family(
+            f"provider {self.name!r} {what} in time ({phase}_timeout, at most "
+            f"{limit.total_seconds():g} s); the connection was closed",
+            code=f"provider_{phase}_timeout",
+            kind="timeout_error",
+            was_charged=True,
+        )
+
+
+def _headers(call: Call) -> dict[str, str]:
+    headers = {"x-penstock-job": call.job, "x-penstock-attempt": str(call.attempt)}
+    if call.traceparent is not None:
+        headers["traceparent"] = call.traceparent
+    return headers
+
+
+def _error_object(body: bytes) -> dict[str, Any]:
+    try:
+        error = orjson.loads(body)["error"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+        return {}
+    return error if isinstance(error, dict) else {}

@@ -85,7 +85,9 @@ class OpenAIProvider:
         """Close all connections; works twice."""
         await self._client.close()
 
-    async def run(self, call: Call, sink: Callable[[Batch], None]) -> None:
+    async def run(
+        self, call: Call, sink: Callable[[Batch], None], *, on_sent: Callable[[], None]
+    ) -> None:
         """Run a call; see the port."""
         entry = self._entry
         reader = ChunkReader(
@@ -95,6 +97,7 @@ class OpenAIProvider:
         )
         loop = asyncio.get_running_loop()
         async with self._slots:
+            on_sent()
             now = loop.time()
             total_at = now + min(call.timeout_s, entry.total_timeout.total_seconds())
             first_at = min(now + entry.first_token_timeout.total_seconds(), total_at)

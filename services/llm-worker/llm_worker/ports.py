@@ -85,8 +85,13 @@ class Provider(Protocol):
 
     name: str
 
-    async def run(self, call: Call, sink: Callable[[Batch], None]) -> None:
+    async def run(
+        self, call: Call, sink: Callable[[Batch], None], *, on_sent: Callable[[], None]
+    ) -> None:
         """Run a call; `sink` gets what has arrived, one batch per read, never empty.
+
+        `on_sent` is called just before the request leaves: from there on it may be charged. Before
+        that the call may wait for a free slot.
 
         Returns only when the answer is complete. Cancelling it closes the socket at once.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 
 from tests.support.fake_provider.answers import Answer
@@ -31,7 +32,7 @@ class TokenStream:
     script: Script
     answer: Answer
     _sent: int = 0
-    _chunks: list[bytes] | None = None
+    _chunks: Iterator[bytes] = field(default_factory=lambda: iter(()))
     _has_opened: bool = False
 
     def step(self, now: float) -> float | None:
@@ -41,15 +42,13 @@ class TokenStream:
         self._open()
         if self._meets_fault():
             return None
-        chunks = self._chunks
-        assert chunks is not None
-        width = self.answer.choices
-        if self._sent * width < len(chunks):
-            data = b"".join(chunks[self._sent * width : (self._sent + 1) * width])
+        total = len(self.answer.pieces)
+        if self._sent < total:
+            data = b"".join(islice(self._chunks, self.answer.choices))
             self._sent += 1
             self.call.tokens = self._sent
             self.connection.write(chunked(data))
-        if self._sent * width >= len(chunks) and not self._has_fault_ahead():
+        if self._sent >= total and not self._has_fault_ahead():
             self._close(self.answer.closing(), "completed")
             return None
         return now + (1 / self.script.rate if self.script.rate > 0 else 0)
@@ -58,7 +57,7 @@ class TokenStream:
         if self._has_opened:
             return
         self._has_opened = True
-        self._chunks = list(self.answer.chunks())
+        self._chunks = self.answer.chunks()
         opening = self.answer.opening()
         if self.script.huge_bytes:
             huge = b'data: {"id":"huge","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n'

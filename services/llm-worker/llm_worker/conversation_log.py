@@ -1,0 +1,194 @@
+"""Conversations: `ai.conversations.v1` is the truth, Redis the view that turns are read from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+from penstock_contracts.catalog import CE_CONVERSATION
+from penstock_contracts.codec import encode_model
+from penstock_contracts.conversations import ConversationState
+from penstock_contracts.envelope import Envelope, encode_headers
+from penstock_contracts.topics import CONVERSATIONS
+from penstock_kit.errors import Busy, Fatal
+from penstock_kit.jobs.view import TableAway
+from penstock_kit.kafka.ports import Headers, OutRecord, Producer
+from penstock_kit.redis_client import RedisClient, redis_errors
+from penstock_kit.tenancy import TenantScope
+from pydantic import ValidationError
+
+__all__ = ["ConversationLog", "TopicReader", "conversation_record", "topic_key"]
+
+log = structlog.get_logger(__name__)
+
+COMPLETE_KEY = "ps:conversations:complete"
+"""Redis string: the view holds every conversation of the topic. A Redis that lost its data lacks it."""
+_MAX_RECORD_BYTES = 768 * 1024
+"""Below the record limit of the topic, with room for headers."""
+_RECENT = 2_000
+"""States of this process kept in memory, for the time while Redis does not take them."""
+_BATCH = 500
+
+
+class TopicReader(Protocol):
+    """Reads a compacted topic to its end on `start`, then can be stopped."""
+
+    async def start(self) -> None:
+        """Return when everything has been handed over."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop reading."""
+        ...
+
+
+OnRecord = Callable[[str, bytes | None, Headers], None]
+
+
+class ConversationLog:
+    """Implements `Conversations`.
+
+    A turn is in the log before it counts, then written to Redis. If Redis does not take it, this
+    process keeps it in memory and tries again before it reads; the records of a conversation come to
+    this process as long as it owns their partition. If Redis lost everything, the first look-up reads
+    the whole topic back (conversation jobs wait meanwhile, others do not).
+    """
+
+    def __init__(
+        self,
+        *,
+        producer: Producer,
+        redis: RedisClient,
+        reader: Callable[[OnRecord], TopicReader],
+        ttl_s: int,
+    ) -> None:
+        self._producer = producer
+        self._redis = redis
+        self._reader = reader
+        self._ttl_s = ttl_s
+        self._recent: OrderedDict[str, ConversationState] = OrderedDict()
+        self._unwritten: dict[str, bytes] = {}
+        self._rebuilding: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        """End a read-back that still runs."""
+        if self._rebuilding is not None:
+            self._rebuilding.cancel()
+            await asyncio.wait({self._rebuilding})
+            self._rebuilding = None
+
+    async def load(self, scope: TenantScope, conversation: str) -> ConversationState | None:
+        """The newest state; see the port."""
+        key = scope.conversation_key(conversation)
+        with redis_errors("reading a conversation"):
+            if self._unwritten:
+                await self._write_late()
+            raw, is_complete = await self._redis.mget(key, COMPLETE_KEY)
+        recent = self._recent.get(key)
+        if raw is None:
+            if recent is None and is_complete is None:
+                await self._rebuild()
+                return await self.load(scope, conversation)
+            return recent
+        stored = ConversationState.model_validate_json(raw)
+        return recent if recent is not None and recent.turn > stored.turn else stored
+
+    async def append(self, scope: TenantScope, state: ConversationState) -> None:
+        """Make the state durable; see the port."""
+        record = conversation_record(state)
+        assert record.value is not None
+        await self._producer.send(record)
+        key = scope.conversation_key(state.conversation)
+        self._recent[key] = state
+        self._recent.move_to_end(key)
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+        try:
+            with redis_errors("writing a conversation"):
+                await self._redis.set(key, record.value, ex=self._ttl_s)
+        except TableAway:
+            self._unwritten[key] = record.value
+            log.warning("conversation.unwritten", waiting=len(self._unwritten))
+
+    async def _write_late(self) -> None:
+        waiting = dict(list(self._unwritten.items())[:_BATCH])
+        await self._write(waiting)
+        for key, value in waiting.items():
+            if self._unwritten.get(key) is value:
+                del self._unwritten[key]
+
+    async def _write(self, values: dict[str, bytes]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key, value in values.items():
+                pipe.set(key, value, ex=self._ttl_s)
+            await pipe.execute()
+
+    async def _rebuild(self) -> None:
+        """Read the topic back; all who need it wait for one read.
+
+        Raises:
+            Busy: Redis or Kafka went away meanwhile.
+        """
+        if self._rebuilding is None or self._rebuilding.done():
+            self._rebuilding = asyncio.create_task(self._read_back(), name="read conversations")
+        await asyncio.shield(self._rebuilding)
+
+    async def _read_back(self) -> None:
+        states: dict[str, bytes] = {}
+
+        def on_record(key: str, value: bytes | None, headers: Headers) -> None:
+            del headers
+            tenant, _, conversation = key.partition("/")
+            name = TenantScope(tenant).conversation_key(conversation)
+            if value is None:
+                states.pop(name, None)
+            else:
+                states[name] = value
+
+        reader = self._reader(on_record)
+        try:
+            await reader.start()
+        except Fatal as error:
+            raise Busy(f"conversations cannot be read back yet: {error}") from error
+        finally:
+            await reader.stop()
+        with redis_errors("restoring conversations"):
+            names = [name for name, value in states.items() if _is_state(value)]
+            for start in range(0, len(names), _BATCH):
+                await self._write({name: states[name] for name in names[start : start + _BATCH]})
+            await self._redis.set(COMPLETE_KEY, b"1")
+        log.info("conversations.read_back", conversations=len(names))
+
+
+def conversation_record(state: ConversationState) -> OutRecord:
+    """The record of a state; its oldest messages are left out where it would not fit."""
+    while len(value := encode_model(state)) > _MAX_RECORD_BYTES and len(state.messages) > 1:
+        state = state.model_copy(update={"messages": state.messages[1:]})
+    envelope = Envelope(
+        id=f"{state.job}/conversation",
+        source="/penstock/llm-worker",
+        type=CE_CONVERSATION,
+        time=state.at,
+        subject=state.conversation,
+        tenant=state.tenant,
+    )
+    return OutRecord(
+        CONVERSATIONS.name, topic_key(state).encode(), value, encode_headers(envelope)
+    )
+
+
+def topic_key(state: ConversationState) -> str:
+    """`<tenant>/<conversation>`."""
+    return f"{state.tenant}/{state.conversation}"
+
+
+def _is_state(value: bytes) -> bool:
+    try:
+        ConversationState.model_validate_json(value)
+    except ValidationError as error:
+        log.error("conversation.malformed", problems=error.error_count())  # noqa: TRY400 - a traceback would quote messages
+        return False
+    return True

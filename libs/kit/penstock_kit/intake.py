@@ -21,7 +21,7 @@ from penstock_kit.kafka.ports import Record
 from penstock_kit.tasks import TaskCatalog, TaskType
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["Intake", "ProducerSecrets", "VerifiedRequest"]
+__all__ = ["Intake", "ProducerSecrets", "RejectedJob", "Sender", "VerifiedRequest"]
 
 _RETRY_TOPICS = frozenset(retry_topic(delay).name for delay in RETRY_DELAYS_S)
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
@@ -51,6 +51,28 @@ class VerifiedRequest:
         return self.task_type.kind
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose job a record is about, as far as its envelope proves it."""
+
+    job: str
+    tenant: str
+    user: str | None
+    envelope: Envelope
+
+
+class RejectedJob(Rejected):
+    """A bad record whose sender, tenant and job id are established.
+
+    Raised by `Intake.verify`; the worker says `failed` to whoever waits for the job, and the record
+    is dead-lettered like any other `Rejected`.
+    """
+
+    def __init__(self, sender: Sender, cause: Rejected) -> None:
+        super().__init__(str(cause), code=cause.code, field=cause.field)
+        self.sender = sender
+
+
 class ProducerSecrets(Protocol):
     """Knows the signing secret of every producer, and for which tenants it may speak."""
 
@@ -76,17 +98,23 @@ class Intake:
         Raises:
             Rejected: `code` and `field` say what is wrong; the record belongs into the dead
                 letters.
+            RejectedJob: the same, where it is known whose job it would have been.
         """
         try:
             envelope, data = decode_event(record.headers, record.value)
             tenant = self._tenant(envelope)
             self._check_signature(envelope, data, tenant)
-            request = decode_model(JobRequest, data)
         except ContractError as error:
             raise Rejected(str(error), code=error.code, field=error.field) from error
-        task_type = self._task_type(request, record.topic)
+        job = self._job_id(envelope, tenant)
+        try:
+            request = _request(data)
+            task_type = self._task_type(request, record.topic)
+        except Rejected as error:
+            sender = Sender(job, tenant, _user(envelope), envelope)
+            raise RejectedJob(sender, error) from error
         return VerifiedRequest(
-            job=self._job_id(envelope, tenant),
+            job=job,
             tenant=tenant,
             user=request.user,
             task=request.task,
@@ -166,3 +194,18 @@ class Intake:
                 field="charge",
             )
         return task_type
+
+
+def _request(data: bytes) -> JobRequest:
+    try:
+        return decode_model(JobRequest, data)
+    except ContractError as error:
+        raise Rejected(str(error), code=error.code, field=error.field) from error
+
+
+def _user(envelope: Envelope) -> str | None:
+    """The user that the envelope names, if it is an identifier: it goes into an event header."""
+    try:
+        return _IDENTIFIER.validate_python(envelope.user)
+    except ValidationError:
+        return None

@@ -141,12 +141,10 @@ class ConversationLog:
 
         def on_record(key: str, value: bytes | None, headers: Headers) -> None:
             del headers
-            tenant, _, conversation = key.partition("/")
-            name = TenantScope(tenant).conversation_key(conversation)
             if value is None:
-                states.pop(name, None)
+                states.pop(key, None)
             else:
-                states[name] = value
+                states[key] = value
 
         reader = self._reader(on_record)
         try:
@@ -156,9 +154,10 @@ class ConversationLog:
         finally:
             await reader.stop()
         with redis_errors("restoring conversations"):
-            names = [name for name, value in states.items() if _is_state(value)]
+            kept = dict(filter(None, (_view(key, value) for key, value in states.items())))
+            names = list(kept)
             for start in range(0, len(names), _BATCH):
-                await self._write({name: states[name] for name in names[start : start + _BATCH]})
+                await self._write({name: kept[name] for name in names[start : start + _BATCH]})
             await self._redis.set(COMPLETE_KEY, b"1")
         log.info("conversations.read_back", conversations=len(names))
 
@@ -181,14 +180,21 @@ def conversation_record(state: ConversationState) -> OutRecord:
 
 
 def topic_key(state: ConversationState) -> str:
-    """`<tenant>/<conversation>`."""
-    return f"{state.tenant}/{state.conversation}"
+    """`<tenant>/<conversation>`; a slash inside the tenant's id is written as %2F.
+
+    Else tenant `a` with conversation `b/c` would share a key with tenant `a/b`.
+    """
+    return f"{state.tenant.replace('/', '%2F')}/{state.conversation}"
 
 
-def _is_state(value: bytes) -> bool:
+def _view(key: str, value: bytes) -> tuple[str, bytes] | None:
+    """Name and value of the Redis string; None for a record that says another key than it has."""
     try:
-        ConversationState.model_validate_json(value)
+        state = ConversationState.model_validate_json(value)
     except ValidationError as error:
         log.error("conversation.malformed", problems=error.error_count())  # noqa: TRY400 - a traceback would quote messages
-        return False
-    return True
+        return None
+    if topic_key(state) != key:
+        log.error("conversation.wrong_key", key=key)
+        return None
+    return TenantScope(state.tenant).conversation_key(state.conversation), value

@@ -29,7 +29,7 @@ from llm_worker.formats import check_schema, instruction
 from llm_worker.providers_file import Model, Providers
 from llm_worker.templates import Templates
 
-__all__ = ["Prompt", "PromptReader", "messages_for", "next_state"]
+__all__ = ["Prompt", "PromptReader", "before_turn", "messages_for", "next_state"]
 
 _PINNED = ("system", "developer")
 
@@ -181,6 +181,24 @@ def next_state(
         messages=[*(pinned or old_pinned), *[*said, *own, _answer(choice)][-keep:]],
         at=now,
     )
+
+
+def before_turn(
+    history: ConversationState | None, job: str, prompt: Prompt
+) -> ConversationState | None:
+    """The conversation as it was before this job's turn.
+
+    A job that is run again after its turn was written (a crash before its end was acknowledged)
+    replaces the turn: it is taken out first.
+    """
+    if history is None or history.job != job:
+        return history
+    if history.turn == 1:
+        return None
+    _, own = _parted(prompt.messages)
+    pinned, said = _parted(history.messages)
+    kept = said[: max(len(said) - len(own) - 1, 0)]
+    return history.model_copy(update={"turn": history.turn - 1, "messages": [*pinned, *kept]})
 
 
 def _answer(choice: Choice) -> ChatMessage:

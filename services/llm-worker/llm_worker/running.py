@@ -15,7 +15,7 @@ from penstock_contracts.parts import ChatOutput, JobError, Output
 from penstock_contracts.requests import Charge
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Rejected, Retryable
-from penstock_kit.intake import VerifiedRequest
+from penstock_kit.intake import Sender, VerifiedRequest
 from penstock_kit.jobs.attempts import Begin
 from penstock_kit.jobs.emitter import JobEmitter
 from penstock_kit.telemetry.tracing import TraceContext
@@ -65,7 +65,7 @@ class RunnerParts:
     catalog: Providers
     prices: PriceTable
     attempts: AttemptLedger
-    emitter: Callable[[VerifiedRequest, int, TraceContext], JobEmitter]
+    emitter: Callable[[VerifiedRequest | Sender, int, TraceContext], JobEmitter]
     conversations: Conversations
     coalescing: CoalescingPolicy
     metrics: LlmMetrics

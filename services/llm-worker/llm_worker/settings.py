@@ -1,0 +1,60 @@
+"""Everything about llm-worker that can be configured."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from penstock_kit.settings import Group, PlatformSettings, Seconds, require
+from pydantic import Field, model_validator
+
+__all__ = ["LlmWorkerGroup", "LlmWorkerSettings"]
+
+FINISH_MARGIN = timedelta(seconds=3)
+"""Part of the drain time-out that is kept for flushing and leaving the group."""
+
+
+class LlmWorkerGroup(Group):
+    """`PENSTOCK_LLM_WORKER__*`."""
+
+    group: str = Field(
+        default="llm-worker", description="Consumer group; its tasks are the ones that are run."
+    )
+    max_in_flight: int = Field(
+        default=256, ge=1, le=4096, description="Jobs at once in this process."
+    )
+    templates_dir: Path | None = Field(
+        default=None, description="Folder of prompt templates `<name>.txt` or `<name>.md`."
+    )
+    delta_interval: timedelta = Field(
+        default=timedelta(milliseconds=25),
+        ge=timedelta(0),
+        le=timedelta(seconds=1),
+        description="Shortest time between two delta events of a job; the first goes at once.",
+    )
+    delta_tokens: int = Field(
+        default=64, ge=1, le=1024, description="A delta event goes out when it has so many tokens."
+    )
+    conversation_messages: int = Field(
+        default=10, ge=2, le=200, description="Messages of a conversation that a call gets along."
+    )
+    conversation_ttl: Seconds = Field(
+        default=timedelta(days=30), description="How long Redis keeps a silent conversation."
+    )
+
+
+class LlmWorkerSettings(PlatformSettings):
+    """The settings of the process."""
+
+    llm_worker: LlmWorkerGroup = LlmWorkerGroup()
+    providers_file: Path | None = Field(
+        default=None, description="providers.yaml: providers, models and fallbacks."
+    )
+
+    @model_validator(mode="after")
+    def _drains_in_time(self) -> LlmWorkerSettings:
+        require(
+            self.drain_timeout > FINISH_MARGIN,
+            "PENSTOCK_DRAIN_TIMEOUT must be above 3 s: so much is kept for flushing",
+        )
+        return self

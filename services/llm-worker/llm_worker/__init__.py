@@ -1,1 +1,9 @@
 """Runs LLM tasks against providers and emits job events."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["VERSION"]
+
+VERSION: Final = "0.1.0"

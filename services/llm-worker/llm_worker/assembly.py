@@ -74,7 +74,7 @@ class Answer:
         )
 
     def _estimated_output(self) -> int:
-        # Most providers send a token per chunk; those that join tokens are caught by the characters.
+        # Most providers send a token per chunk; the characters catch those that join tokens.
         return max(self._pieces, -(-self._chars // _CHARS_PER_TOKEN))
 
     def _choice(self, index: int) -> _Choice:
@@ -96,7 +96,7 @@ class Answer:
         elif piece.kind == "refusal":
             choice.refusal.append(piece.text)
         else:
-            tool = choice.tools.setdefault(piece.index, _Tool())
+            tool = choice.tools.setdefault(piece.place, _Tool())
             tool.id = tool.id or piece.id
             tool.name = tool.name or piece.name
             tool.arguments.append(piece.text)

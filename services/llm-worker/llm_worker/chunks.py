@@ -1,4 +1,4 @@
-"""Server-sent chat chunks to pieces of output: bytes in, no models, because this runs once per token."""
+"""Server-sent chat chunks to pieces of output; lean, because this runs once per token."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from llm_worker.ports import Batch, Finish, Piece, Tokens
 __all__ = ["ChunkReader"]
 
 _DATA = b"data:"
-_TRANSIENT_WORDS = ("rate_limit", "overloaded", "server_error", "timeout", "unavailable", "internal")
+_TRANSIENT_WORDS = (
+    "rate_limit",
+    "overloaded",
+    "server_error",
+    "timeout",
+    "unavailable",
+    "internal",
+)
 
 
 class ChunkReader:
-    """Collects the lines of one response. `is_done` after `[DONE]`, `is_finished` once every choice ended.
+    """Collects the lines of one response.
 
+    `is_done` after `[DONE]`, `is_finished` once every choice has its finish reason.
     Counts what it has seen, so that a stream that was cut can be booked.
 
-    Source: the event stream format of WHATWG HTML, section 9.2, as far as OpenAI-compatible servers use
-    it (one `data:` line per event), and OpenAI's `chat.completion.chunk`.
+    Source: the event stream format of WHATWG HTML, section 9.2, as far as OpenAI-compatible servers
+        use it (one `data:` line per event), and OpenAI's `chat.completion.chunk`.
     """
 
     def __init__(self, *, choices: int, max_bytes: int, max_pieces: int) -> None:
@@ -57,7 +65,7 @@ class ChunkReader:
         block = bytes(self._rest) + data[:end] if self._rest else data[:end]
         self._rest = bytearray(data[end + 1 :])
         for line in block.split(b"\n"):
-            # Everything else is an `event:`, `id:` or comment line, or the empty line between events.
+            # Everything else is an `event:`, `id:`, comment or empty line.
             if line.startswith(_DATA):
                 self._take(line[len(_DATA) :].strip(), batch)
         return batch
@@ -73,7 +81,7 @@ class ChunkReader:
             self._read(chunk, batch)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
             raise Transient(
-                "the provider sent a chunk that is no chat completion chunk; the job is tried again",
+                "the provider sent a chunk that is no chat chunk; the job is tried again",
                 code="provider_bad_stream",
                 was_charged=True,
             ) from None
@@ -172,8 +180,8 @@ def _stream_error(error: Any) -> Transient | Permanent:
 
 def _too_large(limit: str) -> Permanent:
     return Permanent(
-        f"the provider's answer went beyond {limit} and was cut off; lower max_tokens, or raise the "
-        "provider's max_response_bytes or max_response_tokens",
+        f"the provider's answer went beyond {limit} and was cut off; lower max_tokens, or raise "
+        "the provider's max_response_bytes or max_response_tokens",
         code="response_too_large",
         was_charged=True,
     )

@@ -1,4 +1,4 @@
-"""Fewer, larger delta events: the first piece at once, then one event per interval or token count."""
+"""Fewer, larger delta events: the first piece at once, then one per interval or token count."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class CoalescingPolicy:
 class Coalescer:
     """Holds pieces of one call and hands them to `emit` in order. Use on one event loop.
 
-    The interval counts from the last event: a slow stream is never delayed, a fast one is cut down to
-    one event per interval. `flush` before any other event of the job, `close` at the end.
+    The interval counts from the last event: a slow stream is never delayed, a fast one is cut down
+    to one event per interval. `flush` before any other event of the job, `close` at the end.
     """
 
     def __init__(self, emit: Callable[[Sequence[Delta]], None], policy: CoalescingPolicy) -> None:
@@ -99,7 +99,7 @@ def _continues(left: Piece, right: Piece) -> bool:
     return (
         left.kind == right.kind
         and left.choice == right.choice
-        and left.index == right.index
+        and left.place == right.place
         and right.id is None
     )
 
@@ -119,7 +119,7 @@ def _delta(run: Sequence[Piece]) -> Delta:
     return ToolCallDelta.model_construct(
         choice=first.choice,
         type="tool_call",
-        index=first.index,
+        index=first.place,
         id=first.id,
         name=next((piece.name for piece in run if piece.name), None),
         arguments=text,
@@ -154,4 +154,6 @@ def _parts(delta: Delta) -> list[Delta]:
                 for at in cuts[1:]
             ),
         ]
-    return [delta.model_copy(update={"text": delta.text[at : at + _MAX_EVENT_CHARS]}) for at in cuts]
+    return [
+        delta.model_copy(update={"text": delta.text[at : at + _MAX_EVENT_CHARS]}) for at in cuts
+    ]

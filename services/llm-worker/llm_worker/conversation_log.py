@@ -17,6 +17,7 @@ from penstock_kit.errors import Busy, Fatal
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.kafka.ports import Headers, OutRecord, Producer
 from penstock_kit.redis_client import RedisClient, redis_errors
+from penstock_kit.tail.table import OnChange
 from penstock_kit.tenancy import TenantScope
 from pydantic import ValidationError
 
@@ -25,7 +26,7 @@ __all__ = ["ConversationLog", "TopicReader", "conversation_record", "topic_key"]
 log = structlog.get_logger(__name__)
 
 COMPLETE_KEY = "ps:conversations:complete"
-"""Redis string: the view holds every conversation of the topic. A Redis that lost its data lacks it."""
+"""Redis string: the view holds every conversation of the topic. A Redis that lost all lacks it."""
 _MAX_RECORD_BYTES = 768 * 1024
 """Below the record limit of the topic, with room for headers."""
 _RECENT = 2_000
@@ -45,16 +46,13 @@ class TopicReader(Protocol):
         ...
 
 
-OnRecord = Callable[[str, bytes | None, Headers], None]
-
-
 class ConversationLog:
     """Implements `Conversations`.
 
     A turn is in the log before it counts, then written to Redis. If Redis does not take it, this
-    process keeps it in memory and tries again before it reads; the records of a conversation come to
-    this process as long as it owns their partition. If Redis lost everything, the first look-up reads
-    the whole topic back (conversation jobs wait meanwhile, others do not).
+    process keeps it in memory and tries again before it reads; the records of a conversation come
+    to this process as long as it owns their partition. If Redis lost everything, the first look-up
+    reads the whole topic back (conversation jobs wait meanwhile, others do not).
     """
 
     def __init__(
@@ -62,7 +60,7 @@ class ConversationLog:
         *,
         producer: Producer,
         redis: RedisClient,
-        reader: Callable[[OnRecord], TopicReader],
+        reader: Callable[[OnChange], TopicReader],
         ttl_s: int,
     ) -> None:
         self._producer = producer
@@ -174,9 +172,7 @@ def conversation_record(state: ConversationState) -> OutRecord:
         subject=state.conversation,
         tenant=state.tenant,
     )
-    return OutRecord(
-        CONVERSATIONS.name, topic_key(state).encode(), value, encode_headers(envelope)
-    )
+    return OutRecord(CONVERSATIONS.name, topic_key(state).encode(), value, encode_headers(envelope))
 
 
 def topic_key(state: ConversationState) -> str:

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class ProviderFault(Retryable):
-    """Raised by provider adapters only; `attempts` turns it into `retrying`, a fallback or `failed`.
+    """Raised by provider adapters only; leads to another attempt, a fallback or `failed`.
 
     The message is ours, never the provider's: that one may quote prompts or keys.
 
@@ -66,7 +66,7 @@ class Permanent(ProviderFault):
 
 
 class BadAnswer(PenstockError):
-    """Raised when a complete answer breaks the format that the job asked for; one repair call follows.
+    """Raised when a complete answer breaks the format that was asked for; one repair follows.
 
     Attributes:
         code: `answer_not_json` or `answer_breaks_schema`.

@@ -62,8 +62,8 @@ def check_schema(schema: dict[str, Any] | None) -> None:
         _validator(schema)
     except ValueError as error:
         raise Rejected(
-            "input.json_schema is no usable JSON Schema (draft 2020-12 unless $schema says otherwise; "
-            "references must stay inside it, patterns must not look around); correct it",
+            "input.json_schema is no usable JSON Schema (draft 2020-12 unless $schema says "
+            "otherwise; references must stay inside it, patterns must not look around); correct it",
             code="bad_json_schema",
             field="input.json_schema",
         ) from error

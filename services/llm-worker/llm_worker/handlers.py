@@ -45,7 +45,8 @@ class JobLedger(AttemptLedger, Protocol):
 class JobHandler:
     """The lanes' handler. `Done` only after the job's last event is acknowledged.
 
-    What is wrong with a record of a verified tenant becomes a `failed` event as well as a dead letter.
+    What is wrong with a record of a verified tenant becomes a `failed` event as well as a dead
+    letter.
     """
 
     def __init__(
@@ -194,9 +195,7 @@ class JobHandler:
         trace = child_of(envelope.traceparent, envelope.tracestate)
         await self._parts.emitter(sender, 1, trace).failed(_refusal(error))
 
-    async def _fail(
-        self, request: VerifiedRequest, delivery: Delivery, error: JobError
-    ) -> None:
+    async def _fail(self, request: VerifiedRequest, delivery: Delivery, error: JobError) -> None:
         """End the job without a call, under the next attempt number: it may have run before."""
         begun = await self._ledger.begin(request, delivery)
         if isinstance(begun, AlreadyOver):

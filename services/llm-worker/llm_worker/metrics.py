@@ -1,7 +1,7 @@
-"""Metrics of llm-worker. Labels are bounded: aliases and codes come from the configuration and the code.
+"""Metrics of llm-worker. Labels are bounded: aliases by configuration, codes by the code.
 
-GenAI semantic conventions are in development and rename their metrics; ours stay our own, and the README maps
-them onto the conventions.
+GenAI semantic conventions are in development and rename their metrics; ours stay our own, and the
+README maps them onto the conventions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible endpoint through the `openai` SDK, over its aiohttp transport (docs/adr tells why)."""
+"""Any OpenAI-compatible endpoint through the `openai` SDK over aiohttp (docs/adr tells why)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["OpenAIProvider"]
 _MAX_ERROR_BYTES = 64 * 1024
 """More of an error's body is not read: it may be endless."""
 _AFTER_DONE_S = 0.1
-"""How long the end of the body may lag behind `[DONE]`; then the connection is closed, not reused."""
+"""How long the end of the body may lag behind `[DONE]`; then the connection is closed."""
 _MAX_ERROR_S = 5.0
 """How long the body of an error may take."""
 
@@ -70,15 +70,16 @@ class OpenAIProvider:
             follow_redirects=False,
             event_hooks={"response": [self._check_status]},
         )
-        headers: dict[str, Any] = {"Accept-Encoding": "identity"}
-        if entry.api_key is None:
-            headers["Authorization"] = openai.Omit()
+        # An endpoint without keys gets no Authorization header at all.
+        self._headers: dict[str, Any] = (
+            {"Authorization": openai.Omit()} if entry.api_key is None else {}
+        )
         self._client = openai.AsyncOpenAI(
             api_key=entry.api_key.get_secret_value() if entry.api_key else "none",
             base_url=str(entry.base_url),
             max_retries=0,
             http_client=http,
-            default_headers=headers,
+            default_headers={"Accept-Encoding": "identity"},
         )
 
     async def close(self) -> None:
@@ -145,14 +146,16 @@ class OpenAIProvider:
 
     async def _open(self, call: Call) -> httpx2.Response:
         try:
-            return await self._client.post(
+            # With `cast_to` a response class the SDK hands the open response over, unread.
+            response: Any = await self._client.post(
                 "/chat/completions",
                 cast_to=httpx2.Response,
                 body=self._body(call),
-                options={"headers": _headers(call)},
+                options={"headers": {**_headers(call), **self._headers}},
                 stream=True,
                 stream_cls=openai.AsyncStream[Any],
             )
+            assert isinstance(response, httpx2.Response)
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from error
         except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
@@ -162,6 +165,7 @@ class OpenAIProvider:
                 code="provider_unreachable",
                 was_charged=True,
             ) from error
+        return response
 
     def _body(self, call: Call) -> dict[str, Any]:
         options = dict(call.options)

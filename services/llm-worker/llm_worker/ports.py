@@ -48,14 +48,14 @@ class Call:
 class Piece(NamedTuple):
     """A piece of output. `kind` is `text`, `reasoning`, `refusal` or `tool_call`.
 
-    Of a tool call `text` holds the arguments, `index` its place, `id` and `name` come with its first
-    piece. A NamedTuple, because one is made per token.
+    Of a tool call `text` holds the arguments, `place` its index, `id` and `name` come with its
+    first piece. A NamedTuple, because one is made per token.
     """
 
     kind: str
     choice: int
     text: str
-    index: int = 0
+    place: int = 0
     id: str | None = None
     name: str | None = None
     logprobs: list[Any] | None = None

@@ -1,7 +1,7 @@
 """What calls cost, by the price table of genai-prices.
 
-The table takes 20 MB in memory, of which a worker needs a few models. So a short-lived child process reads it
-(`python -m llm_worker.pricing`) and hands over only those.
+The table takes 20 MB in memory, of which a worker needs a few models. So a short-lived child
+process reads it (`python -m llm_worker.pricing`) and hands over only those.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a verified request to the messages of a call, and from a finished turn to the conversation's state."""
+"""From a verified request to a call's messages, and from a turn to the conversation's state."""
 
 from __future__ import annotations
 

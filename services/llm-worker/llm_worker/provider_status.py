@@ -17,13 +17,29 @@ _SAFE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}", re.ASCII)
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _REFUSALS: dict[int, tuple[str, str, str]] = {
-    401: ("provider_auth_failed", "authentication_error", "refuses our key; the operator must check api_key"),
-    403: ("provider_auth_failed", "permission_error", "forbids the call; the operator must check the key's rights"),
-    404: ("provider_model_not_found", "not_found_error", "does not know the model; the operator must check `upstream` and base_url"),
-    413: ("provider_request_too_large", "invalid_request_error", "refuses the request as too large; shorten the input"),
+    401: (
+        "provider_auth_failed",
+        "authentication_error",
+        "refuses our key; the operator must check api_key",
+    ),
+    403: (
+        "provider_auth_failed",
+        "permission_error",
+        "forbids the call; the operator must check the key's rights",
+    ),
+    404: (
+        "provider_model_not_found",
+        "not_found_error",
+        "does not know the model; the operator must check `upstream` and base_url",
+    ),
+    413: (
+        "provider_request_too_large",
+        "invalid_request_error",
+        "refuses the request as too large; shorten the input",
+    ),
 }
 _CODES = {
-    "context_length_exceeded": "the input is longer than the model's context; shorten it or choose another model",
+    "context_length_exceeded": "the input is longer than the model's context; shorten it",
     "content_filter": "the provider's content filter refused the input; change it",
     "content_policy_violation": "the provider's content filter refused the input; change it",
 }
@@ -32,12 +48,12 @@ _CODES = {
 def fault_of_status(
     provider: str, status: int, headers: Mapping[str, str], error: Mapping[str, Any]
 ) -> ProviderFault:
-    """The fault behind a status other than 200; `error` is the `error` object of the body, or empty."""
+    """The fault behind a status other than 200; `error` is that member of the body, or empty."""
     code, param = _name(error.get("code")), _name(error.get("param"))
     who = f"provider {provider!r}"
     if "insufficient_quota" in (code, _name(error.get("type"))):
         return Permanent(
-            f"{who} says that its quota is used up; the operator must raise it or choose another model",
+            f"{who} says that its quota is used up; the operator must raise it",
             code="provider_quota_exceeded",
             status=status,
             was_charged=False,
@@ -71,7 +87,7 @@ def fault_of_status(
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the provider asks us to wait: `retry-after-ms`, or `Retry-After` in either form."""
+    """Seconds that the provider asks us to wait: `retry-after-ms`, or either `Retry-After`."""
     millis = headers.get("retry-after-ms")
     text = headers.get("retry-after")
     try:

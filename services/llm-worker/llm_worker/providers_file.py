@@ -1,4 +1,4 @@
-"""`providers.yaml`: which providers there are, which models they serve, and in which order they are tried."""
+"""`providers.yaml`: the providers, the models that they serve, and the order of fallbacks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ class ProviderEntry(_Entry):
         default=timedelta(minutes=10), description="Whole call; the task's timeout if that is less."
     )
     max_response_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
-    max_response_tokens: int = Field(default=200_000, ge=1, description="Pieces of output per call.")
+    max_response_tokens: int = Field(
+        default=200_000, ge=1, description="Pieces of output per call."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -86,7 +88,9 @@ class Model(_Entry):
         default=None,
         description="`<provider>/<model>` of genai-prices; absent: the cost is unknown (null).",
     )
-    context_tokens: int | None = Field(default=None, gt=0, description="Size of the context window.")
+    context_tokens: int | None = Field(
+        default=None, gt=0, description="Size of the context window."
+    )
     fallback: list[ModelName] = Field(
         default_factory=list, description="Models to try when this one fails for good, in order."
     )
@@ -105,7 +109,9 @@ class Providers(_Entry):
             raise ValueError(f"default_model {self.default_model!r} is not under models")
         for alias, model in self.models.items():
             if model.provider not in self.providers:
-                raise ValueError(f"models.{alias}.provider {model.provider!r} is not under providers")
+                raise ValueError(
+                    f"models.{alias}.provider {model.provider!r} is not under providers"
+                )
             for other in model.fallback:
                 if other not in self.models or other == alias:
                     raise ValueError(f"models.{alias}.fallback {other!r} is no other model")
@@ -114,8 +120,8 @@ class Providers(_Entry):
     def chain(self, first: str | None, task_models: list[str]) -> tuple[str, ...] | None:
         """Models to try, in order; None if one is unknown.
 
-        A model that the job names wins over the task's chain, that over the default. Each brings its
-        fallbacks; a chain of the task is complete in itself.
+        A model that the job names wins over the task's chain, that over the default. Each brings
+        its fallbacks; a chain of the task is complete in itself.
         """
         if first is None and task_models:
             names = list(task_models)
@@ -155,8 +161,8 @@ def _with_key(name: str, entry: ProviderEntry, environ: Mapping[str, str]) -> Pr
     key = environ.get(entry.api_key_env)
     if not key:
         raise BadProvidersFile(
-            f"provider {name!r} takes its key from {entry.api_key_env}, which is not set; set it, or "
-            "leave api_key_env out for an endpoint without keys"
+            f"provider {name!r} takes its key from {entry.api_key_env}, which is not set; set it, "
+            "or leave api_key_env out for an endpoint without keys"
         )
     return entry.model_copy(update={"api_key": SecretStr(key)})
 

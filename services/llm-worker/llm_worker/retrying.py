@@ -25,8 +25,8 @@ class Next:
 class AttemptPlan:
     """Where a job stands in its chain of models and its attempts.
 
-    A passing fault is tried again on the same model, `policy.attempts` times in all; a permanent one,
-    or the last passing one, moves on to the next model. A bad answer is repaired once per job.
+    A passing fault is tried again on the same model, `policy.attempts` times in all; a permanent
+    one, or the last passing one, moves on to the next model. A bad answer is repaired once per job.
     `at_most_once`: a call that may have been charged is never repeated, and so never repaired.
     """
 

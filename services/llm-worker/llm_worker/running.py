@@ -122,8 +122,8 @@ class JobRun:
                 await self._attempt(reason)
             except JobCancelled as cancel:
                 return await self._cancelled(cancel)
-            except Rejected as error:
-                return await self._failed(_unwritable(error))
+            except Rejected as refused:
+                return await self._failed(_unwritable(refused))
             except (ProviderFault, BadAnswer) as fault:
                 following = self._plan.after(fault)
                 error = job_error(fault)
@@ -229,19 +229,15 @@ class JobRun:
                 keep=self._parts.keep_messages,
                 now=self._parts.clock.now(),
             )
-            # Before `completed`: a crash in between repeats the turn and replaces it, never loses it.
-            await self._insist(
-                lambda: self._parts.conversations.append(self._request.scope, state)
-            )
+            # Before `completed`: a crash in between repeats and replaces the turn, never loses it.
+            await self._insist(lambda: self._parts.conversations.append(self._request.scope, state))
         usage = self._bill.usage()
         await self._insist(
             lambda: self._emitter.completed(output, usage=usage, model=alias, provider=provider)
         )
 
     async def _again(self, error: JobError, delay_s: float) -> None:
-        await self._emitter.retrying(
-            error, delay_s=delay_s, next_attempt=self.begun.attempt + 1
-        )
+        await self._emitter.retrying(error, delay_s=delay_s, next_attempt=self.begun.attempt + 1)
         await self._running.pause(delay_s)
         await self._next_attempt()
 

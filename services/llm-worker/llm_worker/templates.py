@@ -1,4 +1,4 @@
-"""Prompt templates: files with `{{name}}` places, filled literally. No engine, so nothing can be run in them."""
+"""Prompt templates: files with `{{name}}` places, filled literally; no engine."""
 
 from __future__ import annotations
 

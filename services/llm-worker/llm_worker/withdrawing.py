@@ -1,4 +1,4 @@
-"""Cancels of jobs that still wait in this process's lanes: taken out and ended at once, free of charge."""
+"""Cancels of jobs that still wait in the lanes: taken out and ended at once, free of charge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 from penstock_contracts.dead import DeadReason
 from penstock_contracts.ids import derived_job_id
 from penstock_kit.control import Cancel
-from penstock_kit.errors import Rejected, Retryable, Busy
+from penstock_kit.errors import Busy, Rejected, Retryable
 from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.outcomes import Dead, Delivery, Outcome
 
@@ -36,9 +36,7 @@ class Window(Protocol):
 class Withdrawals:
     """A Part. The handler finds the cancel on its board and ends the job without a call."""
 
-    def __init__(
-        self, window: Window, handler: Callable[[Delivery], Awaitable[Outcome]]
-    ) -> None:
+    def __init__(self, window: Window, handler: Callable[[Delivery], Awaitable[Outcome]]) -> None:
         self._window = window
         self._handler = handler
         self._tasks: set[asyncio.Task[None]] = set()

@@ -58,7 +58,7 @@ def a_call(script: str = "", *, timeout_s: float = 10, **options: Any) -> Call:
 
 async def answer_to(provider: OpenAIProvider, call: Call) -> Answer:
     answer = Answer()
-    await provider.run(call, answer.add)
+    await provider.run(call, answer.add, on_sent=lambda: None)
     return answer
 
 
@@ -218,7 +218,8 @@ async def test_more_calls_than_slots_wait_their_turn(
         nonlocal most
         most = max(most, server.journal.running)
 
-    await asyncio.gather(*(provider.run(a_call("tokens=3;rate=100"), watch) for _ in range(6)))
+    await asyncio.gather(*(provider.run(a_call("tokens=3;rate=100"), watch, on_sent=lambda: None)
+            for _ in range(6)))
 
     assert most == 2
     assert server.journal.calls == 6

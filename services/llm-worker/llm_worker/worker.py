@@ -1,0 +1,161 @@
+"""The heart of the process, joined from ports: lanes, handler, cancels. The same in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+
+from penstock_contracts.requests import Priority
+from penstock_contracts.topics import request_topic
+from penstock_kit.blobs.store import BlobStore
+from penstock_kit.clock import Clock
+from penstock_kit.control import Cancel
+from penstock_kit.errors import Fatal
+from penstock_kit.intake import Intake, Sender, VerifiedRequest
+from penstock_kit.jobs.emitter import JobEmitter
+from penstock_kit.kafka.ports import Consumer, Producer
+from penstock_kit.lanes.engine import Lanes
+from penstock_kit.lanes.policy import LanePolicy
+from penstock_kit.tasks import TaskCatalog
+from penstock_kit.telemetry.metrics import Metrics
+from penstock_kit.telemetry.tracing import TraceContext
+
+from llm_worker.cancelling import CancelBoard, RunningJobs
+from llm_worker.coalescing import CoalescingPolicy
+from llm_worker.handlers import JobHandler, JobLedger
+from llm_worker.metrics import LlmMetrics
+from llm_worker.ports import Conversations, PriceTable, Provider
+from llm_worker.prompts import PromptReader
+from llm_worker.providers_file import Providers
+from llm_worker.running import RunnerParts
+from llm_worker.settings import LlmWorkerGroup
+from llm_worker.templates import Templates
+from llm_worker.withdrawing import Withdrawals
+
+__all__ = ["Surroundings", "Worker", "build_worker", "topics_of"]
+
+SOURCE = "/penstock/llm-worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Everything that a worker talks to."""
+
+    consumer: Consumer
+    producer: Producer
+    blobs: BlobStore
+    board: CancelBoard
+    ledger: JobLedger
+    intake: Intake
+    conversations: Conversations
+    providers: Mapping[str, Provider]
+    catalog: Providers
+    prices: PriceTable
+    templates: Templates
+    tasks: TaskCatalog
+    clock: Clock
+    metrics: Metrics
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What runs: start `lanes`, then `withdrawals`; `drain` first on the way out."""
+
+    lanes: Lanes
+    withdrawals: Withdrawals
+    running: RunningJobs
+
+    def drain(self) -> None:
+        """Send jobs that wait for their next attempt back to the log, take nothing new."""
+        self.lanes.pause()
+        self.running.drain()
+
+
+def build_worker(
+    around: Surroundings,
+    own: LlmWorkerGroup,
+    policy: LanePolicy,
+    *,
+    on_fatal: Callable[[Fatal], None],
+) -> Worker:
+    """Join the parts; nothing starts yet.
+
+    Raises:
+        Fatal: the group has no task to run.
+    """
+    running = RunningJobs(around.board)
+    handler = JobHandler(
+        intake=around.intake,
+        prompts=PromptReader(
+            providers=around.catalog, templates=around.templates, blobs=around.blobs
+        ),
+        ledger=around.ledger,
+        board=around.board,
+        running=running,
+        parts=_runner_parts(around, own),
+    )
+    lanes = Lanes(
+        consumer=around.consumer,
+        producer=around.producer,
+        handler=handler,
+        topics=topics_of(around.tasks, own.group),
+        policy=policy,
+        clock=around.clock,
+        on_fatal=on_fatal,
+        name="llm-worker",
+        metrics=around.metrics,
+    )
+    withdrawals = Withdrawals(lanes, handler)
+
+    def on_cancel(cancel: Cancel) -> None:
+        withdrawals.on_cancel(cancel)
+
+    around.board.on_cancel(on_cancel)
+    return Worker(lanes, withdrawals, running)
+
+
+def topics_of(tasks: TaskCatalog, group: str) -> list[str]:
+    """The request topics of a group, all priorities.
+
+    Raises:
+        Fatal: the group has no task.
+    """
+    bases = {tasks.base_topic(task) for task in tasks.tasks_of_group(group)}
+    if not bases:
+        raise Fatal(
+            f"no task belongs to the group {group!r}; correct PENSTOCK_LLM_WORKER__GROUP or the "
+            "tasks file"
+        )
+    return [request_topic(base, priority) for base in sorted(bases) for priority in Priority]
+
+
+def _runner_parts(around: Surroundings, own: LlmWorkerGroup) -> RunnerParts:
+    def emitter(owned: VerifiedRequest | Sender, attempt: int, trace: TraceContext) -> JobEmitter:
+        return JobEmitter(
+            producer=around.producer,
+            blobs=around.blobs,
+            clock=around.clock,
+            job=owned.job,
+            tenant=owned.tenant,
+            user=owned.user,
+            attempt=attempt,
+            source=SOURCE,
+            trace=trace,
+        )
+
+    return RunnerParts(
+        providers=around.providers,
+        catalog=around.catalog,
+        prices=around.prices,
+        attempts=around.ledger,
+        emitter=emitter,
+        conversations=around.conversations,
+        coalescing=CoalescingPolicy(interval=own.delta_interval, max_tokens=own.delta_tokens),
+        metrics=LlmMetrics(around.metrics),
+        clock=around.clock,
+        worker=around.instance,
+        keep_messages=own.conversation_messages,
+        random=Random().random,  # noqa: S311 - jitter
+    )

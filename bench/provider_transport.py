@@ -1,7 +1,8 @@
-"""Which transport and which parser carry many provider streams at the least CPU: the figures of ADR provider-transport.
+"""Which transport and parser carry many provider streams at the least CPU: figures of an ADR.
 
-`python bench/provider_transport.py [--streams 250] [--tokens 200]`: starts the fake provider as its own process, runs
-each variant in a fresh process, prints CPU per chunk and the lateness of first tokens.
+`PYTHONPATH=. python bench/provider_transport.py [--streams 250] [--tokens 200]` starts the fake
+provider as its own process, runs each variant in a fresh process, prints CPU per chunk and the
+lateness of first tokens.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ BODY = {
 
 async def lean(client: openai.AsyncOpenAI, body: dict[str, Any]) -> AsyncIterator[str]:
     """SSE lines through orjson."""
-    response = await client.post(
+    response: Any = await client.post(
         "/chat/completions",
         cast_to=httpx2.Response,
         body=body,

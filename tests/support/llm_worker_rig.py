@@ -41,7 +41,7 @@ from penstock_kit.tenancy import TenantScope
 from tests.support.fake_provider.script import Script
 from tests.support.fake_provider.server import FakeProvider
 
-__all__ = ["MemoryBoard", "MemoryLedger", "Rig", "llm_rig"]
+__all__ = ["MemoryBoard", "MemoryLedger", "Rig", "eventually", "llm_rig"]
 
 
 class MemoryBoard:
@@ -160,9 +160,7 @@ class Rig:
 
     async def chat(self, text: str, **body: Any) -> str:
         """Submit a chat with one user message."""
-        return await self.submit(
-            input={"messages": [{"role": "user", "content": text}]}, **body
-        )
+        return await self.submit(input={"messages": [{"role": "user", "content": text}]}, **body)
 
     def events(self, job: str) -> list[dict[str, Any]]:
         """The job's events so far."""
@@ -179,18 +177,23 @@ class Rig:
             for record in self.kafka.records("ai.dead.v1")
         ]
 
-    async def until(self, fact: Callable[[], bool], *, within_s: float = 10) -> None:
+    async def until(self, fact: Callable[[], bool], *, within_s: float = 20) -> None:
         """Wait for a fact."""
-        async with asyncio.timeout(within_s):
-            while not fact():
-                await asyncio.sleep(0.002)
+        await eventually(fact, within_s=within_s)
 
-    async def ended(self, job: str, *, within_s: float = 10) -> list[dict[str, Any]]:
+    async def ended(self, job: str, *, within_s: float = 20) -> list[dict[str, Any]]:
         """The job's events once it has ended and was let go."""
         await self.until(
             lambda: any(event["type"] in TERMINAL for event in self.events(job)), within_s=within_s
         )
         return self.events(job)
+
+
+async def eventually(fact: Callable[[], Any], *, within_s: float = 20) -> None:
+    """Return once the fact holds."""
+    async with asyncio.timeout(within_s):
+        while not fact():  # noqa: ASYNC110 - the fact lies in another thread or connection
+            await asyncio.sleep(0.002)
 
 
 @asynccontextmanager

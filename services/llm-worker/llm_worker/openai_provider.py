@@ -210,15 +210,15 @@ class OpenAIProvider:
     def _too_slow(self, phase: str) -> ProviderFault:
         entry = self._entry
         limits: dict[str, tuple[str, timedelta]] = {
-            "first_token": ("sent no output", entry.first_token_timeout),
+            "first_token": ("sent no output in time", entry.first_token_timeout),
             "idle": ("fell silent in the middle of its answer", entry.idle_timeout),
-            "total": ("did not finish its answer", entry.total_timeout),
+            "total": ("did not finish its answer in time", entry.total_timeout),
         }
         what, limit = limits[phase]
         # A call that used up its whole time would do so again, and cost as much again.
         family = Permanent if phase == "total" else Transient
         return family(
-            f"provider {self.name!r} {what} in time ({phase}_timeout, at most "
+            f"provider {self.name!r} {what} ({phase}_timeout, at most "
             f"{limit.total_seconds():g} s); the connection was closed",
             code=f"provider_{phase}_timeout",
             kind="timeout_error",

@@ -15,7 +15,11 @@ async def test_chat_streams_and_completes_with_usage_and_cost(tmp_path: Path) ->
 
     started, *deltas, completed = events
     assert started["type"] == "started"
-    assert (started["model"], started["provider"], started["worker"]) == ("fake", "fake", "worker-1")
+    assert (started["model"], started["provider"], started["worker"]) == (
+        "fake",
+        "fake",
+        "worker-1",
+    )
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     streamed = "".join(delta["text"] for event in deltas for delta in event["deltas"])
     assert completed["type"] == "completed"

@@ -14,6 +14,7 @@ from penstock_kit.jobs.fold import FoldPolicy, JobFold
 from penstock_kit.jobs.memory_table import MemoryJobTable
 from penstock_kit.jobs.patches import JobPatch, patch_of_event, patch_of_request
 from penstock_kit.jobs.redis_table import RedisJobTable
+from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.jobs.view import JobTable
 from penstock_kit.kafka.ports import Record
 from penstock_kit.redis_client import connect_redis
@@ -73,6 +74,7 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
         return
     url = request.getfixturevalue("redis_url")
     redis = connect_redis(RedisSettings(url=SecretStr(url)), name="tests")
+    await redis.set(EPOCH_KEY, "tests")
     yield Bench(RedisJobTable(redis), tenant, JobFold(redis, FoldPolicy()).fold)
     await redis.aclose()
 

@@ -8,8 +8,8 @@ from typing import Self
 
 import yaml
 from penstock_contracts.models import Name
-from penstock_contracts.requests import Params, TaskKind
-from penstock_contracts.topics import Topic, all_topics
+from penstock_contracts.requests import Params, Priority, TaskKind
+from penstock_contracts.topics import Topic, all_topics, request_topic
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from penstock_kit.errors import Fatal
@@ -107,6 +107,11 @@ class TaskCatalog:
     def tasks_of_group(self, group: str) -> tuple[str, ...]:
         """The tasks that a consumer group runs."""
         return tuple(name for name in self.names if self.group(name) == group)
+
+    def request_topics(self) -> tuple[str, ...]:
+        """The request topics of all tasks, each with its priorities."""
+        bases = dict.fromkeys(self.base_topic(name) for name in self.names)
+        return tuple(request_topic(base, priority) for base in bases for priority in Priority)
 
     def topics(self) -> tuple[Topic, ...]:
         """Every topic of the deployment."""

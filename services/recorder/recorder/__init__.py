@@ -1,1 +1,5 @@
 """Folds job requests and events into the job table."""
+
+__all__ = ["VERSION"]
+
+VERSION = "0.1.0"

@@ -108,7 +108,7 @@ class JobFold:
         state_offset = "" if patch.state_offset is None else patch.state_offset
         arguments: list[str | bytes | int | float] = [
             patch.job,
-            int(policy.ttl.total_seconds()),
+            int((policy.ttl + _SLACK).total_seconds()),
             int(policy.replay_ttl.total_seconds()),
             policy.replay_events,
             policy.replay_bytes,
@@ -164,6 +164,8 @@ class JobFold:
 
 
 _NONE = ("", "", "", "", "")
+_SLACK = timedelta(days=1)
+"""A job outlives its TTL by this much, so that the sweeper finds its status to count it down."""
 
 
 def _keys(patch: JobPatch) -> list[str]:

@@ -8,11 +8,11 @@ from penstock_contracts.events import JobStatus, Position
 from penstock_contracts.state import JobState
 
 from penstock_kit.jobs.cursor import Cursor
-from penstock_kit.jobs.facets import Facets, state_of
+from penstock_kit.jobs.facets import Facets, state_of, status_of
 from penstock_kit.jobs.listing import JobFilter, collect_page, is_visible
 from penstock_kit.jobs.replay import decode_prefix, end_of, select_events
-from penstock_kit.jobs.stored import FACET_FIELDS, facets_of
-from penstock_kit.jobs.view import JobPage, StoredEvent
+from penstock_kit.jobs.stored import EPOCH_KEY, FACET_FIELDS, facets_of
+from penstock_kit.jobs.view import JobPage, StoredEvent, TableAway
 from penstock_kit.redis_client import RedisClient, redis_errors
 from penstock_kit.tenancy import TenantScope
 
@@ -29,10 +29,16 @@ class RedisJobTable:
         self._redis = redis
 
     async def get(self, scope: TenantScope, job_id: str) -> JobState | None:
-        """See `JobTable.get`; one round trip."""
+        """See `JobTable.get`; one round trip, for unknown jobs two.
+
+        While the table is incomplete, what is not there may only not be there yet: that is
+        `TableAway`.
+        """
         with redis_errors("reading a job"):
             fields = await self._redis.hmget(scope.job_key(job_id), FACET_FIELDS)
-        facets = facets_of(cast("list[bytes | None]", fields))
+            facets = facets_of(cast("list[bytes | None]", fields))
+            if status_of(facets) is None and not await self._redis.exists(EPOCH_KEY):
+                raise TableAway("the job table is being rebuilt; try again in a moment")
         if not is_visible(scope, facets):
             return None
         return state_of(scope.tenant, job_id, facets, with_output=True)

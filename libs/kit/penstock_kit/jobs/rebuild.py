@@ -1,0 +1,138 @@
+"""Makes the job table anew from the topics, while the system serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from penstock_contracts.topics import EVENTS, STATE
+
+from penstock_kit.clock import Clock
+from penstock_kit.errors import Busy, Retryable
+from penstock_kit.jobs.epoch import TableEpoch
+from penstock_kit.jobs.fold import JobFold
+from penstock_kit.jobs.patches import JobPatch
+from penstock_kit.jobs.publishing import StatePublisher
+from penstock_kit.jobs.reading import JobRecords
+from penstock_kit.kafka.ports import Record
+from penstock_kit.kafka.scan import LogScan
+
+__all__ = ["Progress", "Rebuild", "RebuildReport", "RebuildRunning", "TableLost"]
+
+
+class RebuildRunning(Busy):
+    """Another process rebuilds the table; wait for it to finish, it does the same."""
+
+
+class TableLost(Retryable):
+    """Redis was emptied again during the rebuild; begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a rebuild is: records read in all, and partitions of the stage not at their end."""
+
+    stage: str
+    records: int
+    partitions_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What a rebuild did."""
+
+    records: int
+    jobs: int
+    republished: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Tally:
+    records: int = 0
+    republished: int = 0
+    jobs: set[str] = field(default_factory=set)
+
+
+class Rebuild:
+    """Folds the state topic, then requests, then events: each adds to what is known.
+
+    Idempotent, and safe beside recorders that go on folding: everything joins, nothing is deleted.
+    """
+
+    def __init__(
+        self,
+        *,
+        scan: LogScan,
+        records: JobRecords,
+        fold: JobFold,
+        publisher: StatePublisher,
+        epoch: TableEpoch,
+        clock: Clock,
+        request_topics: Sequence[str],
+    ) -> None:
+        self._scan = scan
+        self._records = records
+        self._fold = fold
+        self._publisher = publisher
+        self._epoch = epoch
+        self._clock = clock
+        self._stages = (
+            ("states", (STATE.name,)),
+            ("requests", tuple(request_topics)),
+            ("events", (EVENTS.name,)),
+        )
+
+    async def run(
+        self, owner: str, progress: Callable[[Progress], None] = lambda _: None
+    ) -> RebuildReport:
+        """Rebuild all; `owner` is unique to this process.
+
+        Raises:
+            RebuildRunning: another process is at it.
+            TableLost: Redis was emptied meanwhile.
+            TableAway: Redis does not answer.
+            Retryable: the broker does not answer.
+        """
+        if not await self._epoch.claim(owner):
+            raise RebuildRunning("another process rebuilds the table; wait until it has finished")
+        began = self._clock.monotonic()
+        tally = _Tally()
+        try:
+            for stage, topics in self._stages:
+                async for batch in self._scan.batches(topics):
+                    await self._take(batch.records, tally)
+                    progress(Progress(stage, tally.records, batch.left))
+                    _require_held(await self._epoch.renew(owner))
+            _require_held(await self._epoch.finish(owner))
+        except BaseException:
+            await self._release(owner)
+            raise
+        seconds = self._clock.monotonic() - began
+        return RebuildReport(tally.records, len(tally.jobs), tally.republished, seconds)
+
+    async def _take(self, records: list[Record], tally: _Tally) -> None:
+        patches = _newest(self._records.patches(records))
+        changed = await self._fold.fold(patches, repair=True)
+        tally.republished += await self._publisher.publish(changed)
+        tally.records += len(records)
+        tally.jobs.update(patch.job for patch in patches)
+
+    async def _release(self, owner: str) -> None:
+        try:
+            await self._epoch.release(owner)
+        except Busy:
+            return  # the lock runs out by itself
+
+
+def _require_held(is_held: bool) -> None:  # noqa: FBT001 - the answer of Redis as it is
+    if not is_held:
+        raise TableLost("Redis was emptied during the rebuild; it begins anew")
+
+
+def _newest(patches: list[JobPatch]) -> list[JobPatch]:
+    """Of several states of a job in one batch the last: it knows all that the others do."""
+    newest = {patch.job: patch for patch in patches if patch.state_offset is not None}
+    if not newest:
+        return patches
+    return list(newest.values())

@@ -1,0 +1,113 @@
+"""One batch of records: read, fold, publish what changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+from penstock_kit.clock import Clock
+from penstock_kit.errors import Fatal, Rejected
+from penstock_kit.jobs.fold import Changed, JobFold
+from penstock_kit.jobs.patches import JobPatch
+from penstock_kit.jobs.publishing import StatePublisher
+from penstock_kit.jobs.reading import JobRecords
+from penstock_kit.jobs.view import TableAway
+from penstock_kit.kafka.ports import Record
+
+from recorder.metrics import RecorderMetrics
+
+__all__ = ["Folding", "note_skips"]
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_S = 0.2
+"""Between tries while Redis is away: short, for clients wait for their jobs to show up."""
+
+
+class Folding:
+    """Takes batches one after another; publishing goes on behind, the next batch need not wait."""
+
+    def __init__(
+        self,
+        *,
+        records: JobRecords,
+        fold: JobFold,
+        publisher: StatePublisher,
+        metrics: RecorderMetrics,
+        clock: Clock,
+        on_fatal: Callable[[Fatal], None],
+    ) -> None:
+        self._records = records
+        self._fold = fold
+        self._publisher = publisher
+        self._metrics = metrics
+        self._clock = clock
+        self._on_fatal = on_fatal
+        self._is_away = False
+
+    @property
+    def trouble(self) -> str | None:
+        """Why folding waits, or None."""
+        if self._is_away:
+            return "Redis does not answer; nothing is lost, but new jobs do not show up: mend Redis"
+        return None
+
+    async def take(self, records: Sequence[Record]) -> asyncio.Task[None]:
+        """Return when Redis has the batch; the task ends when the state topic has it too."""
+        began = self._clock.monotonic()
+        patches = self._records.patches(records)
+        changed = await self._fold_at_last(patches)
+        self._measure(records, began)
+        return asyncio.create_task(self._publish(changed), name="publish states")
+
+    async def _fold_at_last(self, patches: list[JobPatch]) -> list[Changed]:
+        while True:
+            try:
+                changed = await self._fold.fold(patches)
+            except TableAway as error:
+                if not self._is_away:
+                    log.warning("redis.away", error=str(error))
+                self._is_away = True
+                self._metrics.redis_away.inc()
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                if self._is_away:
+                    log.info("redis.back")
+                self._is_away = False
+                return changed
+
+    async def _publish(self, changed: list[Changed]) -> None:
+        if not changed:
+            return
+        try:
+            self._metrics.published.inc(await self._publisher.publish(changed))
+        except Fatal as error:
+            self._on_fatal(error)
+            raise
+
+    def _measure(self, records: Sequence[Record], began: float) -> None:
+        self._metrics.fold_seconds.observe(self._clock.monotonic() - began)
+        self._metrics.records.labels("read").inc(len(records))
+        newest_ms = max((record.timestamp_ms for record in records), default=-1)
+        if newest_ms >= 0:
+            age_s = self._clock.now().timestamp() - newest_ms / 1000
+            self._metrics.age_seconds.observe(max(age_s, 0))
+
+
+def note_skips(metrics: RecorderMetrics) -> Callable[[Record, Rejected], None]:
+    """Counts records that tell nothing and logs where they lie, never what they say."""
+
+    def note(record: Record, error: Rejected) -> None:
+        metrics.records.labels("skipped").inc()
+        metrics.skipped.labels(error.code).inc()
+        log.info(
+            "record.skipped",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            code=error.code,
+            field=error.field,
+        )
+
+    return note

@@ -85,6 +85,12 @@ class Folding:
         except Fatal as error:
             self._on_fatal(error)
             raise
+        except Exception as error:
+            log.exception("publish.failed")
+            self._on_fatal(
+                Fatal(f"a state cannot be published ({type(error).__name__}); see the log")
+            )
+            raise
 
     def _measure(self, records: Sequence[Record], began: float) -> None:
         self._metrics.fold_seconds.observe(self._clock.monotonic() - began)

@@ -152,6 +152,8 @@ class Pump:
             acking = asyncio.run_coroutine_threadsafe(_over(oldest), self._loop)
             carried += self._await_alive(consumer, acking)
             self._collect()
+            if self._is_broken():
+                raise _StoppedWaitingError
         return carried
 
     async def _take_one(self, records: Sequence[Record]) -> asyncio.Task[None]:
@@ -223,6 +225,9 @@ class Pump:
         self._commit(consumer, set(self._owned), wait=True)
 
     def _is_broken(self) -> bool:
+        """Whether the oldest batch could not be published: the service is told, and ends."""
+        if not self._unpublished:
+            return False
         task = self._unpublished[0].publishing
         return task.done() and (task.cancelled() or task.exception() is not None)
 

@@ -67,7 +67,7 @@ def _encode(facets: Facets) -> bytes:
     meta, progress, ending = facets.meta, facets.progress, facets.ending
     plain: dict[str, Any] = {
         "started_ms": facets.started_ms,
-        "top": facets.top,
+        "top": list(facets.top),
         "has_output": facets.has_output,
     }
     if meta is not None:

@@ -1,4 +1,4 @@
-"""Rows of a benchmark: measured, compared with a target, written and printed the same way everywhere."""
+"""Rows of a benchmark: measured, compared with a target, written and printed in one way."""
 
 from __future__ import annotations
 

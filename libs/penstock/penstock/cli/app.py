@@ -8,6 +8,7 @@ from penstock.cli.dev import down, up
 from penstock.cli.doctor import doctor
 from penstock.cli.foreground import demo, run
 from penstock.cli.jobs import send, tail
+from penstock.cli.rebuild import rebuild
 from penstock.cli.status import status
 from penstock.cli.tokens import make_token_app
 from penstock.cli.topics import make_topics_app
@@ -24,7 +25,7 @@ def make_app() -> typer.Typer:
         "`penstock dev up` started in this folder or one above.",
     )
     app.add_typer(_dev_app(), name="dev")
-    for command in (doctor, send, tail, status):
+    for command in (send, tail, status, doctor, rebuild):
         app.command()(command)
     app.add_typer(make_token_app(), name="token")
     app.add_typer(make_topics_app(), name="topics")

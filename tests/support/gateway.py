@@ -13,6 +13,8 @@ from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
 from gateway.ports import Claimed
 from gateway.settings import GatewaySettings
+from gateway.stream import EventFollower
+from gateway.waiting import EndWaiters
 from gateway.wiring import Inside, Outside, build_follower, build_frame
 from penstock_contracts.credentials import Scope
 from penstock_contracts.events import JobEvent, JobStatus, Position
@@ -205,7 +207,8 @@ class GatewayBench:
     clock: HandClock
     hub: EventHub
     inside: Inside
-    follower: Any
+    follower: EventFollower
+    waiters: EndWaiters
     key: str = ""
 
     def new_key(
@@ -306,20 +309,22 @@ async def make_bench(**gateway: Any) -> GatewayBench:
     tickets, keys = MemoryTickets(), ApiKeys(clock)
     producer = kafka.producer()
     await producer.start()
+    streams = JobStreams(hub, table)
+    inside = Inside(clock)
+    waiters = EndWaiters(streams)
     outside = Outside(
         producer=producer,
         table=table,
-        streams=JobStreams(hub, table),
+        streams=streams,
         blobs=blobs,
         fingerprints=fingerprints,
         tickets=tickets,
         authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens([], clock)),
         clock=clock,
     )
-    inside = Inside(clock)
     metrics = GatewayMetrics(Metrics())
     follower = build_follower(settings, outside, metrics, random=Random(1))
-    frame = build_frame(settings, outside, inside, follower, metrics, tasks=tasks)
+    frame = build_frame(settings, outside, inside, follower, waiters, metrics, tasks=tasks)
     bench = GatewayBench(
         frame=frame,
         kafka=kafka,
@@ -332,6 +337,7 @@ async def make_bench(**gateway: Any) -> GatewayBench:
         hub=hub,
         inside=inside,
         follower=follower,
+        waiters=waiters,
     )
     bench.key = bench.new_key()
     return bench

@@ -19,13 +19,13 @@ from starlette.requests import Request
 from gateway.cancel import Canceller
 from gateway.errors import ApiError
 from gateway.http import Answer, StreamAnswer, header, read_body
-from gateway.ports import Streams, TicketDesk
+from gateway.ports import TicketDesk
 from gateway.queueing import QueueLines
 from gateway.status import JobReader, PageQuery, table_unavailable
 from gateway.stream import EventFollower
 from gateway.submit import Accepted, Call, PreparedJob, Submitter
 from gateway.views import JobViews
-from gateway.waiting import EndWaiter, Preference, read_preference
+from gateway.waiting import EndWaiters, Preference, read_preference
 
 __all__ = ["Endpoints", "RouteLimits"]
 
@@ -64,7 +64,7 @@ class Endpoints:
         reader: JobReader,
         canceller: Canceller,
         follower: EventFollower,
-        streams: Streams,
+        waiters: EndWaiters,
         tickets: TicketDesk,
         lines: QueueLines,
         views: JobViews,
@@ -76,7 +76,7 @@ class Endpoints:
         self._reader = reader
         self._canceller = canceller
         self._follower = follower
-        self._streams = streams
+        self._waiters = waiters
         self._tickets = tickets
         self._lines = lines
         self._views = views
@@ -193,9 +193,10 @@ class Endpoints:
             ) from None
 
     async def _submit_and_wait(self, prepared: PreparedJob, preference: Preference) -> Answer:
-        waiter = EndWaiter(self._streams, prepared.scope, prepared.job)
+        waiter = await self._waiters.begin(
+            prepared.scope, prepared.job, may_exist=prepared.key is not None
+        )
         try:
-            await waiter.begin(may_exist=prepared.key is not None)
             accepted = await self._submitter.accept(prepared)
             ending = await waiter.end(preference.wait_s)
         finally:

@@ -47,6 +47,7 @@ from gateway.status import JobReader
 from gateway.stream import EventFollower, FollowLimits
 from gateway.submit import Submitter
 from gateway.views import JobViews
+from gateway.waiting import EndWaiters
 
 __all__ = ["Outside", "build_frame", "build_service"]
 
@@ -123,8 +124,15 @@ def build_service(settings: GatewaySettings) -> Service:
     )
     gateway_metrics = GatewayMetrics(metrics)
     follower = build_follower(settings, outside, gateway_metrics, random=SystemRandom())
+    waiters = EndWaiters(streams)
     frame = build_frame(
-        settings, outside, inside, follower, gateway_metrics, tasks=load_tasks(settings.tasks_file)
+        settings,
+        outside,
+        inside,
+        follower,
+        waiters,
+        gateway_metrics,
+        tasks=load_tasks(settings.tasks_file),
     )
     health.check_readiness("events", tail.problem)
     health.check_liveness("events", tail.hang)
@@ -137,7 +145,7 @@ def build_service(settings: GatewaySettings) -> Service:
         tail,
         streams,
         build_server(settings, frame),
-        DrainFirst(follower, health),
+        DrainFirst(health, follower.drain, waiters.drain),
     ]
     service = Service(
         "gateway", parts, drain_timeout=settings.drain_timeout, on_drain=health.set_draining
@@ -166,6 +174,7 @@ def build_frame(
     outside: Outside,
     inside: Inside,
     follower: EventFollower,
+    waiters: EndWaiters,
     metrics: GatewayMetrics,
     *,
     tasks: TaskCatalog,
@@ -188,7 +197,7 @@ def build_frame(
         ),
         canceller=Canceller(producer=outside.producer, clock=outside.clock),
         follower=follower,
-        streams=outside.streams,
+        waiters=waiters,
         tickets=outside.tickets,
         lines=inside.lines,
         views=views,

@@ -324,7 +324,15 @@ async def make_bench(**gateway: Any) -> GatewayBench:
     )
     metrics = GatewayMetrics(Metrics())
     follower = build_follower(settings, outside, metrics, random=Random(1))
-    frame = build_frame(settings, outside, inside, follower, waiters, metrics, tasks=tasks)
+    frame = build_frame(
+        settings,
+        outside,
+        inside,
+        follower=follower,
+        waiters=waiters,
+        metrics=metrics,
+        tasks=tasks,
+    )
     bench = GatewayBench(
         frame=frame,
         kafka=kafka,

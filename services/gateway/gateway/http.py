@@ -120,7 +120,7 @@ async def _until_gone(receive: Receive) -> None:
 
 
 def named_headers(scope: Scope) -> Mapping[str, str]:
-    """The request's headers by lower-case name, decoded once per request; the last of equals wins."""
+    """The request's headers by lower-case name, decoded once; the last of equals wins."""
     found: dict[str, str] | None = scope.get("penstock.headers")
     if found is None:
         found = {

@@ -69,7 +69,7 @@ async def ensure_topics(
     with one; None takes them as declared.
 
     Raises:
-        TopicsUnavailable: no broker within half a minute, no right to create, or no leaders in time.
+        TopicsUnavailable: no broker in half a minute, no right to create, or no leaders in time.
     """
     client = make_admin(settings, client_id="penstock-admin")
     wanted = {topic.name: _count(topic, partitions) for topic in topics}

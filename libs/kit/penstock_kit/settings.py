@@ -182,6 +182,11 @@ class PlatformSettings(BaseSettings):
     tasks_file: Path | None = Field(
         default=None, description="tasks.yaml; None: the built-in tasks."
     )
+    providers_file: Path | None = Field(
+        default=None,
+        description="providers.yaml: the llm-worker calls its providers, the gateway reads the"
+        " names of its models.",
+    )
     drain_timeout: Seconds = Field(
         default=timedelta(seconds=25), description="Longest wait for running work on SIGTERM."
     )

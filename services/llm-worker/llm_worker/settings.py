@@ -47,9 +47,6 @@ class LlmWorkerSettings(PlatformSettings):
     """The settings of the process."""
 
     llm_worker: LlmWorkerGroup = LlmWorkerGroup()
-    providers_file: Path | None = Field(
-        default=None, description="providers.yaml: providers, models and fallbacks."
-    )
 
     @model_validator(mode="after")
     def _drains_in_time(self) -> LlmWorkerSettings:

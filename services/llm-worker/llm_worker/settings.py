@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from penstock_kit.settings import Group, PlatformSettings, Seconds, require
+from penstock_kit.durations import Seconds
+from penstock_kit.settings import Group, PlatformSettings, require
 from pydantic import Field, model_validator
 
 __all__ = ["LlmWorkerGroup", "LlmWorkerSettings"]

@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 IDS = JobIds(b"0123456789abcdef0123456789abcdef")
-T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+T0 = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(hours=1)
+"""Recent: recorders forget what is old."""
 EVENTS_TOPIC = "ai.jobs.events.v1"
 
 

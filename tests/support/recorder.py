@@ -18,7 +18,7 @@ from penstock_contracts.state import JobState
 from penstock_kit.jobs.redis_table import RedisJobTable
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.kafka.admin import ensure_topics
-from penstock_kit.kafka.ports import OutRecord, Record
+from penstock_kit.kafka.ports import DeliveryUnknown, OutRecord, Record
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.redis_client import RedisClient, connect_redis
 from penstock_kit.settings import KafkaSettings, RedisSettings
@@ -49,7 +49,16 @@ class Ground:
 
     async def write(self, records: Sequence[Record]) -> None:
         """Write records of the builders and wait until all are acknowledged."""
-        await asyncio.gather(*(self.producer.send(_out(record)) for record in records))
+        await asyncio.gather(*(self._write_one(_out(record)) for record in records))
+
+    async def _write_one(self, record: OutRecord) -> None:
+        """Again where a busy machine gave no answer: folding takes repetitions."""
+        while True:
+            try:
+                await self.producer.send(record)
+            except DeliveryUnknown:
+                continue
+            return
 
     async def state(self, tenant: str, job: str) -> JobState | None:
         """The job as the table has it; None while it is not there."""

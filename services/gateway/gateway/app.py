@@ -41,9 +41,7 @@ _CSP = (
 _CLIENT_CLOSED = 499
 
 
-def create_app(
-    endpoints: Endpoints, *, metrics: GatewayMetrics, randomness: Callable[[int], bytes]
-) -> Frame:
+def create_app(endpoints: Endpoints, *, metrics: GatewayMetrics) -> Frame:
     """The application of one gateway."""
     app = FastAPI(
         title="Penstock gateway",
@@ -73,7 +71,7 @@ def create_app(
     app.add_route("/docs", serve_docs, methods=["GET"])  # type: ignore[arg-type]  # as above
     app.mount("/docs/assets", StaticFiles(directory=_STATIC), name="assets")
     app.add_exception_handler(HTTPException, _Refusals(app))
-    return Frame(app, fast=fast, metrics=metrics, clock=time.perf_counter, randomness=randomness)
+    return Frame(app, fast=fast, metrics=metrics, clock=time.perf_counter)
 
 
 def _guarded(endpoint: Endpoint) -> Endpoint:

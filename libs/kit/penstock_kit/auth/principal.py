@@ -40,7 +40,8 @@ class AuthError(PenstockError):
 
     Attributes:
         code: `missing_credentials`, `invalid_api_key`, `expired_api_key`, `revoked_api_key`,
-            `invalid_token`, `expired_token`, `invalid_ticket`.
+            `invalid_token`,
+            `expired_token`.
     """
 
     def __init__(self, message: str, *, code: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -132,11 +133,17 @@ def _tenant_of(record: Record, envelope: Envelope, event: JobEvent, ids: JobIds)
                 f"{field} contradicts the body of the event", code="contradiction", field=field
             )
     is_issued = len(event.job) > _DERIVED_CHARS
-    if not is_job_id(event.job) or (is_issued and not ids.was_issued(event.job, tenant=tenant)):
+    if not is_job_id(event.job) or (is_issued and not _was_issued(ids, event.job, tenant)):
         raise Rejected(
             "the job id was not issued for this tenant", code="foreign_job", field="ce_subject"
         )
     return tenant
+
+
+@lru_cache(maxsize=4096)
+def _was_issued(ids: JobIds, job: str, tenant: str) -> bool:
+    """The MAC is checked once per job, not once per event."""
+    return ids.was_issued(job, tenant=tenant)
 
 
 def _identifier(text: str | None, field: str) -> str:

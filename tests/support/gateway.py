@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
 from gateway.ports import Claimed
 from gateway.settings import GatewaySettings
+from gateway.stream import EventFollower
+from gateway.waiting import EndWaiters
 from gateway.wiring import Inside, Outside, build_follower, build_frame
 from penstock_contracts.credentials import Scope
 from penstock_contracts.events import JobEvent, JobStatus, Position
@@ -44,7 +47,7 @@ from penstock_kit.tenancy import TenantScope
 
 from tests.support.clock import HandClock
 
-__all__ = ["GatewayBench", "Reply", "gateway_settings", "make_bench"]
+__all__ = ["GatewayBench", "OpenCall", "Reply", "gateway_settings", "make_bench"]
 
 ID_SECRET = "0123456789abcdef" * 4
 
@@ -205,7 +208,8 @@ class GatewayBench:
     clock: HandClock
     hub: EventHub
     inside: Inside
-    follower: Any
+    follower: EventFollower
+    waiters: EndWaiters
     key: str = ""
 
     def new_key(
@@ -247,15 +251,27 @@ class GatewayBench:
         key: str | None = None,
     ) -> Reply:
         """One request through the whole app; a body that is no bytes is sent as JSON."""
-        path, _, query = path.partition("?")
         raw = (
             body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         )
-        sent = {"authorization": f"Bearer {self.key if key is None else key}"}
+        given = dict(headers or {})
         if body is not None:
-            sent |= {"content-type": "application/json", "content-length": str(len(raw))}
+            given = {"content-type": "application/json", "content-length": str(len(raw)), **given}
+        return await run_app(self.frame, self.scope(method, path, headers=given, key=key), raw)
+
+    def scope(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> dict[str, Any]:
+        """The ASGI scope of a request; a header with an empty value is left out."""
+        path, _, query = path.partition("?")
+        sent = {"authorization": f"Bearer {self.key if key is None else key}"}
         sent |= {name.lower(): value for name, value in (headers or {}).items()}
-        scope = {
+        return {
             "type": "http",
             "method": method,
             "path": path,
@@ -268,13 +284,54 @@ class GatewayBench:
                 (name.encode(), value.encode("latin-1")) for name, value in sent.items() if value
             ],
         }
-        return await run_app(self.frame, scope, raw)
+
+    async def written_job(self) -> str:
+        """The id of the next job that is written."""
+        async with asyncio.timeout(10):
+            while not self.kafka.records("ai.chat.requests.v1"):  # noqa: ASYNC110 - a broker has no event for its tests
+                await asyncio.sleep(0)
+        return dict(self.kafka.records("ai.chat.requests.v1")[-1].headers)["ce_id"].decode()
+
+
+class OpenCall:
+    """A GET that is still being answered."""
+
+    def __init__(self, bench: GatewayBench, path: str) -> None:
+        self._text = ""
+        self._grown = asyncio.Event()
+        self._left: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(
+            bench.frame(bench.scope("GET", path), self._receive, self._send)
+        )
+
+    async def until(self, part: str) -> None:
+        """Return once the answer contains the text."""
+        async with asyncio.timeout(10):
+            while part not in self._text:
+                self._grown.clear()
+                await self._grown.wait()
+
+    async def end(self) -> str:
+        """The whole answer, once it is over."""
+        async with asyncio.timeout(10):
+            await self._task
+        return self._text
+
+    async def hang_up(self) -> None:
+        """Leave, and wait until the app has noticed."""
+        self._left.set_result({"type": "http.disconnect"})
+        await self.end()
+
+    async def _receive(self) -> dict[str, Any]:
+        return await self._left
+
+    async def _send(self, message: Any) -> None:
+        self._text += message.get("body", b"").decode()
+        self._grown.set()
 
 
 async def run_app(app: Any, scope: dict[str, Any], body: bytes) -> Reply:
     """Run an ASGI app with one body and collect its answer."""
-    import asyncio  # noqa: PLC0415 - one use
-
     messages: list[dict[str, Any]] = []
     is_sent = False
 
@@ -306,20 +363,30 @@ async def make_bench(**gateway: Any) -> GatewayBench:
     tickets, keys = MemoryTickets(), ApiKeys(clock)
     producer = kafka.producer()
     await producer.start()
+    streams = JobStreams(hub, table)
+    inside = Inside(clock)
+    waiters = EndWaiters(streams)
     outside = Outside(
         producer=producer,
         table=table,
-        streams=JobStreams(hub, table),
+        streams=streams,
         blobs=blobs,
         fingerprints=fingerprints,
         tickets=tickets,
         authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens([], clock)),
         clock=clock,
     )
-    inside = Inside(clock)
     metrics = GatewayMetrics(Metrics())
     follower = build_follower(settings, outside, metrics, random=Random(1))
-    frame = build_frame(settings, outside, inside, follower, metrics, tasks=tasks)
+    frame = build_frame(
+        settings,
+        outside,
+        inside,
+        follower=follower,
+        waiters=waiters,
+        metrics=metrics,
+        tasks=tasks,
+    )
     bench = GatewayBench(
         frame=frame,
         kafka=kafka,
@@ -332,6 +399,7 @@ async def make_bench(**gateway: Any) -> GatewayBench:
         hub=hub,
         inside=inside,
         follower=follower,
+        waiters=waiters,
     )
     bench.key = bench.new_key()
     return bench

@@ -30,7 +30,7 @@ from penstock_kit.errors import Fatal
 from penstock_kit.intake import Intake, VerifiedRequest
 from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome
 from penstock_kit.kafka.memory import MemoryKafka
-from penstock_kit.kafka.ports import OutRecord, Producer
+from penstock_kit.kafka.ports import OutRecord, Producer, Record
 from penstock_kit.lanes.outcomes import Delivery
 from penstock_kit.lanes.policy import LanePolicy
 from penstock_kit.settings import BlobSettings
@@ -158,6 +158,18 @@ class Rig:
         await self.producer.send(record)
         return job
 
+    def next_job(self, *, tenant: str = "acme") -> str:
+        """The id that the next submitted job will have."""
+        return derived_job_id(tenant=tenant, source="/test", event_id=f"event-{self.submitted + 1}")
+
+    async def resend(self, record: Record) -> None:
+        """Write a record again, as if it were delivered again."""
+        await self.producer.send(OutRecord(record.topic, record.key, record.value, record.headers))
+
+    def completions(self, job: str) -> list[dict[str, Any]]:
+        """The job's completed events."""
+        return [event for event in self.events(job) if event["type"] == "completed"]
+
     async def chat(self, text: str, **body: Any) -> str:
         """Submit a chat with one user message."""
         return await self.submit(input={"messages": [{"role": "user", "content": text}]}, **body)
@@ -221,6 +233,10 @@ async def llm_rig(
                     "provider": "fake",
                     "upstream": "fake:status=401",
                     "fallback": ["second"],
+                },
+                **{
+                    f"json-{mode}": {"provider": "fake", "upstream": f"fake:json={mode}"}
+                    for mode in ("valid", "fenced", "invalid", "mismatch", "second")
                 },
                 "tiny": {"provider": "fake", "upstream": "fake", "context_tokens": 40},
             },

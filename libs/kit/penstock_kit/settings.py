@@ -13,12 +13,11 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from penstock_contracts.topics import FIXED_TOPICS
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -27,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from penstock_kit.durations import Seconds
 from penstock_kit.errors import Fatal
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "LogSettings",
     "PlatformSettings",
     "RedisSettings",
+    "Seconds",
     "load_settings",
     "require",
 ]
@@ -47,28 +48,6 @@ __all__ = [
 PREFIX = "PENSTOCK_"
 SERVICES = ("GATEWAY", "LLM_WORKER", "EMBEDDER", "RECORDER", "NOTIFIER", "METER", "DEV", "CLIENT")
 """First words of the groups that belong to one service each."""
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.ASCII)
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-}
-
-
-def _duration(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    found = _DURATION.fullmatch(value.strip())
-    if found is None:
-        return value
-    return float(found.group(1)) * _UNITS[found.group(2) or "s"]
-
-
-Seconds = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
-"""A duration above zero: seconds as a number, or `500ms`, `30s`, `5m`, `2h`, `7d`, or ISO 8601."""
 
 
 _MIN_SECRET_CHARS = 32
@@ -202,6 +181,11 @@ class PlatformSettings(BaseSettings):
     log: LogSettings = LogSettings()
     tasks_file: Path | None = Field(
         default=None, description="tasks.yaml; None: the built-in tasks."
+    )
+    providers_file: Path | None = Field(
+        default=None,
+        description="providers.yaml: the llm-worker calls its providers, the gateway reads the"
+        " names of its models.",
     )
     drain_timeout: Seconds = Field(
         default=timedelta(seconds=25), description="Longest wait for running work on SIGTERM."

@@ -91,9 +91,9 @@ def _locked_sentence(path: Path, error: Exception) -> str:
         return (
             f"the local Qdrant folder {str(path)!r} is in use by another process, and local mode "
             "serves one embedder only; stop the other one, or run a Qdrant server and set "
-            "PENSTOCK_EMBEDDER__QDRANT__URL"
+            "PENSTOCK_EMBEDDER__QDRANT_URL"
         )
     return (
         f"the local Qdrant folder {str(path)!r} cannot be used: {error}; correct its rights, or "
-        "choose another in PENSTOCK_EMBEDDER__QDRANT__PATH"
+        "choose another in PENSTOCK_EMBEDDER__QDRANT_PATH"
     )

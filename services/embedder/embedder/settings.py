@@ -13,13 +13,17 @@ from embedder.ports import ModelSpec
 from embedder.waiting import BatchPolicy
 
 __all__ = [
+    "FINISH_MARGIN",
     "BatchSettings",
+    "EmbedderGroup",
     "EmbedderSettings",
     "ModelSettings",
-    "QdrantSettings",
-    "Settings",
     "local_spec",
+    "remote_spec",
 ]
+
+FINISH_MARGIN = timedelta(seconds=3)
+"""Part of the drain time-out that is kept for flushing and leaving the group."""
 
 
 class ModelSettings(Group):
@@ -50,6 +54,10 @@ class ModelSettings(Group):
         default=None, description="Endpoint with /v1 (kind openai); None: api.openai.com."
     )
     api_key: SecretStr | None = Field(default=None, description="Key of the endpoint.")
+    price: str | None = Field(
+        default=None,
+        description="genai-prices reference, e.g. openai/text-embedding-3-small; None: no cost.",
+    )
     can_shorten: bool = Field(
         default=False, description="Whether the endpoint takes the parameter dimensions."
     )
@@ -84,44 +92,56 @@ class BatchSettings(Group):
         )
 
 
-class QdrantSettings(Group):
-    """Where vectors lie: a server, or a folder that this process has for itself."""
+class EmbedderGroup(Group):
+    """`PENSTOCK_EMBEDDER__*`."""
 
-    url: str | None = Field(default=None, description="http(s)://host:6333 of a Qdrant server.")
-    grpc_port: int = Field(default=6334, gt=0, le=65535, description="The server's gRPC port.")
-    api_key: SecretStr | None = Field(default=None, description="The server's API key.")
-    path: Path | None = Field(
-        default=None, description="Folder of the local mode: one embedder process only."
+    group: str = Field(
+        default="embedder", description="Consumer group; its tasks are the ones that are run."
     )
-    timeout: Seconds = Field(
-        default=timedelta(seconds=30), description="Longest wait for one answer."
+    max_in_flight: int = Field(
+        default=64, ge=1, le=1024, description="Jobs that are worked on at a time."
     )
-    threads: int = Field(default=8, ge=1, le=64, description="Calls at a time (server only).")
+    qdrant_url: str | None = Field(
+        default=None, description="http(s)://host:6333 of a Qdrant server; or set qdrant_path."
+    )
+    qdrant_path: Path | None = Field(
+        default=None, description="Folder of the local mode: for one embedder process only."
+    )
+    qdrant_grpc_port: int = Field(
+        default=6334, gt=0, le=65535, description="The server's gRPC port."
+    )
+    qdrant_api_key: SecretStr | None = Field(default=None, description="The server's API key.")
+    qdrant_timeout: Seconds = Field(
+        default=timedelta(seconds=30), description="Longest wait for one answer of the server."
+    )
+    qdrant_threads: int = Field(
+        default=8, ge=1, le=64, description="Calls at a time (server only)."
+    )
+    model: ModelSettings = ModelSettings()
+    batch: BatchSettings = BatchSettings()
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         require(
-            (self.url is None) != (self.path is None),
-            "set exactly one of PENSTOCK_EMBEDDER__QDRANT__URL and PENSTOCK_EMBEDDER__QDRANT__PATH",
+            (self.qdrant_url is None) != (self.qdrant_path is None),
+            "set exactly one of PENSTOCK_EMBEDDER__QDRANT_URL (a server) and "
+            "PENSTOCK_EMBEDDER__QDRANT_PATH (a folder of this process)",
         )
         return self
 
 
-class EmbedderSettings(Group):
-    """What only the embedder needs."""
+class EmbedderSettings(PlatformSettings):
+    """The settings of the process."""
 
-    qdrant: QdrantSettings
-    model: ModelSettings = ModelSettings()
-    batch: BatchSettings = BatchSettings()
-    max_in_flight: int = Field(
-        default=64, ge=1, le=1000, description="Jobs that are worked on at a time."
-    )
+    embedder: EmbedderGroup
 
-
-class Settings(PlatformSettings):
-    """Everything the service reads at start."""
-
-    embedder: EmbedderSettings
+    @model_validator(mode="after")
+    def _drains_in_time(self) -> Self:
+        require(
+            self.drain_timeout > FINISH_MARGIN,
+            "PENSTOCK_DRAIN_TIMEOUT must be above 3 s: so much is kept for flushing",
+        )
+        return self
 
 
 def local_spec(model: ModelSettings) -> ModelSpec:
@@ -132,4 +152,16 @@ def local_spec(model: ModelSettings) -> ModelSpec:
         dimensions=model.dimensions,
         max_tokens=model.max_tokens,
         added_tokens=2,
+    )
+
+
+def remote_spec(model: ModelSettings) -> ModelSpec:
+    """What an endpoint's model of these settings is."""
+    return ModelSpec(
+        name=model.name,
+        provider="openai",
+        dimensions=model.dimensions,
+        max_tokens=model.max_tokens,
+        can_shorten=model.can_shorten,
+        parallel=model.parallel,
     )

@@ -41,7 +41,9 @@ _CSP = (
 _CLIENT_CLOSED = 499
 
 
-def create_app(endpoints: Endpoints, *, metrics: GatewayMetrics) -> Frame:
+def create_app(
+    endpoints: Endpoints, *, metrics: GatewayMetrics, randomness: Callable[[int], bytes]
+) -> Frame:
     """The application of one gateway."""
     app = FastAPI(
         title="Penstock gateway",
@@ -71,7 +73,7 @@ def create_app(endpoints: Endpoints, *, metrics: GatewayMetrics) -> Frame:
     app.add_route("/docs", serve_docs, methods=["GET"])  # type: ignore[arg-type]  # as above
     app.mount("/docs/assets", StaticFiles(directory=_STATIC), name="assets")
     app.add_exception_handler(HTTPException, _Refusals(app))
-    return Frame(app, fast=fast, metrics=metrics, clock=time.perf_counter)
+    return Frame(app, fast=fast, metrics=metrics, clock=time.perf_counter, randomness=randomness)
 
 
 def _guarded(endpoint: Endpoint) -> Endpoint:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from penstock_kit.telemetry.health import Health
+from collections.abc import Callable
 
-from gateway.stream import EventFollower
+from penstock_kit.telemetry.health import Health
 
 __all__ = ["DrainFirst"]
 
 
 class DrainFirst:
-    """A Part. Started: the process is ready. Stopped: every stream ends with a resume hint."""
+    """A Part. Started: the process is ready. Stopped: `drains` let everybody go who is held."""
 
-    def __init__(self, follower: EventFollower, health: Health) -> None:
-        self._follower = follower
+    def __init__(self, health: Health, *drains: Callable[[], None]) -> None:
         self._health = health
+        self._drains = drains
 
     async def start(self) -> None:
         """Every other part runs: be ready."""
         self._health.set_started()
 
     async def stop(self) -> None:
-        """Send the streams away; requests that are being answered go on."""
-        self._follower.drain()
+        """Send streams and waiting callers away; requests that are being answered go on."""
+        for drain in self._drains:
+            drain()

@@ -248,14 +248,6 @@ _KINDS: Final = (
         "Nothing was accepted. Send the request again after `Retry-After`.",
         should_retry=True,
     ),
-    ErrorKind(
-        "shutting_down",
-        503,
-        _SERVER,
-        "This gateway is shutting down",
-        "Send the request again; another gateway takes it.",
-        should_retry=True,
-    ),
 )
 REGISTRY: Final[Mapping[str, ErrorKind]] = {kind.code: kind for kind in _KINDS}
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from uuid import uuid4
 
+from prometheus_client import Counter, Histogram
 from starlette.requests import Request
 
-from gateway.http import Answer, Message, Receive, Scope, Send, StreamAnswer
+from gateway.http import Answer, Message, Receive, Scope, Send, StreamAnswer, named_headers
 from gateway.metrics import GatewayMetrics
 
 __all__ = ["Frame"]
 
-_REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,128}$")
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 _UNROUTED = "unrouted"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
@@ -32,18 +32,21 @@ class Frame:
         fast: Mapping[tuple[str, str], Endpoint],
         metrics: GatewayMetrics,
         clock: Callable[[], float],
+        randomness: Callable[[int], bytes],
     ) -> None:
         self._app: App = app
         self._fast = fast
         self._metrics = metrics
         self._clock = clock
+        self._randomness = randomness
+        self._meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; other scopes are none of ours."""
         if scope["type"] != "http":
             return
         began = self._clock()
-        request_id = _request_id(scope)
+        request_id = self._request_id(scope)
         scope["penstock.request_id"] = request_id.decode()
 
         async def send_framed(message: Message) -> None:
@@ -61,17 +64,23 @@ class Frame:
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        name = _route_name(scope, self._fast)
-        self._metrics.requests.labels(name, method, str(status)).inc()
-        self._metrics.request_seconds.labels(name).observe(seconds)
+        labels = (_route_name(scope, self._fast), method, status)
+        meters = self._meters.get(labels)
+        if meters is None:
+            name, method, status = labels
+            # Bounded: routes x methods x statuses of the registry.
+            meters = self._meters[labels] = (
+                self._metrics.requests.labels(name, method, str(status)),
+                self._metrics.request_seconds.labels(name),
+            )
+        meters[0].inc()
+        meters[1].observe(seconds)
 
-
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.match(value):
-            given: bytes = value
-            return given
-    return b"req_" + uuid4().hex.encode()
+    def _request_id(self, scope: Scope) -> bytes:
+        given = named_headers(scope).get("x-request-id")
+        if given is not None and _REQUEST_ID.match(given) is not None:
+            return given.encode()
+        return b"req_" + self._randomness(16).hex().encode()
 
 
 def _route_name(scope: Scope, fast: Mapping[tuple[str, str], Endpoint]) -> str:

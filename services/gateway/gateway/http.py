@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from penstock_contracts.codec import dumps
@@ -18,7 +18,7 @@ __all__ = [
     "Scope",
     "Send",
     "StreamAnswer",
-    "header",
+    "named_headers",
     "problem",
     "read_body",
 ]
@@ -119,22 +119,25 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-def header(scope: Scope, name: bytes) -> str | None:
-    """The value of a request header (lower-case name); repeated ones are joined as lists are."""
-    found = [value for key, value in scope["headers"] if key == name]
-    if not found:
-        return None
-    return (found[0] if len(found) == 1 else b",".join(found)).decode("latin-1")
+def named_headers(scope: Scope) -> Mapping[str, str]:
+    """The request's headers by lower-case name, decoded once; the last of equals wins."""
+    found: dict[str, str] | None = scope.get("penstock.headers")
+    if found is None:
+        found = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        scope["penstock.headers"] = found
+    return found
 
 
-async def read_body(scope: Scope, receive: Receive, *, max_bytes: int) -> bytes:
+async def read_body(headers: Mapping[str, str], receive: Receive, *, max_bytes: int) -> bytes:
     """The whole body; a body that is or becomes too large is refused without reading on.
 
     Raises:
         ApiError: body_too_large.
         ClientGoneError: the caller hung up.
     """
-    announced = header(scope, b"content-length")
+    announced = headers.get("content-length")
     if announced is not None and announced.isdigit() and int(announced[:20]) > max_bytes:
         raise _too_large(max_bytes)
     message = await receive()

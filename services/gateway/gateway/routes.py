@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,14 +18,14 @@ from starlette.requests import Request
 
 from gateway.cancel import Canceller
 from gateway.errors import ApiError
-from gateway.http import Answer, StreamAnswer, header, read_body
-from gateway.ports import Streams, TicketDesk
+from gateway.http import Answer, StreamAnswer, named_headers, read_body
+from gateway.ports import TicketDesk
 from gateway.queueing import QueueLines
 from gateway.status import JobReader, PageQuery, table_unavailable
 from gateway.stream import EventFollower
 from gateway.submit import Accepted, Call, PreparedJob, Submitter
 from gateway.views import JobViews
-from gateway.waiting import EndWaiter, Preference, read_preference
+from gateway.waiting import EndWaiters, Preference, read_preference
 
 __all__ = ["Endpoints", "RouteLimits"]
 
@@ -64,35 +64,41 @@ class Endpoints:
         reader: JobReader,
         canceller: Canceller,
         follower: EventFollower,
-        streams: Streams,
+        waiters: EndWaiters,
         tickets: TicketDesk,
         lines: QueueLines,
         views: JobViews,
         limits: RouteLimits,
         socket_url: str | None,
+        randomness: Callable[[int], bytes],
     ) -> None:
         self._authenticator = authenticator
         self._submitter = submitter
         self._reader = reader
         self._canceller = canceller
         self._follower = follower
-        self._streams = streams
+        self._waiters = waiters
         self._tickets = tickets
         self._lines = lines
         self._views = views
         self._limits = limits
         self._socket_url = socket_url
+        self._randomness = randomness
 
     async def submit_job(self, request: Request) -> Answer:
         """`POST /v1/jobs`."""
         principal = self._principal(request)
-        scope = request.scope
-        _check_content_type(header(scope, b"content-type"))
-        key = _idempotency_key(header(scope, b"idempotency-key"))
+        headers = named_headers(request.scope)
+        _check_content_type(headers.get("content-type"))
+        key = _idempotency_key(headers.get("idempotency-key"))
         max_wait_s = int(self._limits.max_wait.total_seconds())
-        preference = read_preference(header(scope, b"prefer"), max_wait_s=max_wait_s)
-        body = await read_body(scope, request.receive, max_bytes=self._limits.max_body_bytes)
-        trace = child_of(header(scope, b"traceparent"), header(scope, b"tracestate"))
+        preference = read_preference(headers.get("prefer"), max_wait_s=max_wait_s)
+        body = await read_body(headers, request.receive, max_bytes=self._limits.max_body_bytes)
+        trace = child_of(
+            headers.get("traceparent"),
+            headers.get("tracestate"),
+            random_bytes=self._randomness,
+        )
         call = Call(
             principal=principal,
             body=body,
@@ -182,7 +188,7 @@ class Endpoints:
     def _principal(self, request: Request) -> Principal:
         try:
             return self._authenticator.authenticate(
-                bearer_token(header(request.scope, b"authorization"))
+                bearer_token(named_headers(request.scope).get("authorization"))
             )
         except AuthError as error:
             challenge = 'Bearer realm="penstock"'
@@ -193,9 +199,10 @@ class Endpoints:
             ) from None
 
     async def _submit_and_wait(self, prepared: PreparedJob, preference: Preference) -> Answer:
-        waiter = EndWaiter(self._streams, prepared.scope, prepared.job)
+        waiter = await self._waiters.begin(
+            prepared.scope, prepared.job, may_exist=prepared.key is not None
+        )
         try:
-            await waiter.begin(may_exist=prepared.key is not None)
             accepted = await self._submitter.accept(prepared)
             ending = await waiter.end(preference.wait_s)
         finally:
@@ -205,7 +212,7 @@ class Endpoints:
         view = self._views.ended(
             job=prepared.job,
             task=prepared.event.checked.body.task,
-            created_at=prepared.event.created_at,
+            created_text=prepared.event.created_text,
             event=ending,
         )
         return Answer.of(200, view, _submit_headers(accepted, preference))
@@ -215,7 +222,7 @@ class Endpoints:
         view = self._views.accepted(
             job=event.job,
             task=event.checked.body.task,
-            created_at=event.created_at,
+            created_text=event.created_text,
             figures=self._lines.figures(event.job),
         )
         return Answer.of(202, view, _submit_headers(accepted, preference))
@@ -253,7 +260,7 @@ def _idempotency_key(value: str | None) -> str | None:
 def _position(request: Request) -> Position | None:
     name, text = "starting_after", request.query_params.get("starting_after")
     if text is None:
-        name, text = "Last-Event-ID", header(request.scope, b"last-event-id")
+        name, text = "Last-Event-ID", named_headers(request.scope).get("last-event-id")
     if not text:
         return None
     try:

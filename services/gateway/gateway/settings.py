@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Self
 
 from penstock_kit.settings import Group, PlatformSettings, Seconds, require
@@ -73,9 +72,6 @@ class GatewaySettings(PlatformSettings):
     """The gateway's settings."""
 
     gateway: GatewayGroup = GatewayGroup()
-    providers_file: Path | None = Field(
-        default=None, description="The llm-worker's providers file; only model names are read."
-    )
 
     @model_validator(mode="after")
     def _limits_fit(self) -> Self:

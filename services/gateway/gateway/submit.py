@@ -42,6 +42,7 @@ from gateway.ports import Blobs, Fingerprints
 from gateway.queueing import QueueLines
 from gateway.recent import RecentJob, RecentJobs
 from gateway.records import RecordWriter, RequestEvent
+from gateway.views import rfc3339
 
 __all__ = ["Accepted", "Call", "PreparedJob", "Submitter"]
 
@@ -142,6 +143,7 @@ class Submitter:
             principal=call.principal,
             checked=checked,
             created_at=now,
+            created_text=rfc3339(now),
             deadline=_deadline(checked, now),
             traceparent=call.traceparent,
             tracestate=call.tracestate,

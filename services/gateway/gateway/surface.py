@@ -20,7 +20,7 @@ _AUTH: Final = (
     "invalid_token",
     "expired_token",
 )
-_ALWAYS: Final = ("internal_error", "shutting_down")
+_ALWAYS: Final = ("internal_error",)
 _ONE_JOB: Final = (*_AUTH, "job_not_found", "table_unavailable", *_ALWAYS)
 
 _JOB: Final = {

@@ -16,7 +16,7 @@ _EVENT_MEMBERS = ("output", "usage", "error", "model", "provider", "deadline")
 
 def rfc3339(value: datetime) -> str:
     """An instant as it goes over the wire, with milliseconds."""
-    return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return value.astimezone(timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 class JobViews:
@@ -37,14 +37,14 @@ class JobViews:
         }
 
     def accepted(
-        self, *, job: str, task: str, created_at: datetime, figures: QueueFigures | None
+        self, *, job: str, task: str, created_text: str, figures: QueueFigures | None
     ) -> dict[str, Any]:
         """A job that the log has just taken."""
         return {
             "id": job,
             "status": "queued",
             "task": task,
-            "created_at": rfc3339(created_at),
+            "created_at": created_text,
             "queue": _queue(figures),
             "links": self.links(job),
         }
@@ -64,12 +64,15 @@ class JobViews:
         return view
 
     def ended(
-        self, *, job: str, task: str, created_at: datetime | None, event: dict[str, Any]
+        self, *, job: str, task: str, created_text: str, event: dict[str, Any]
     ) -> dict[str, Any]:
         """A job that ended while its caller waited, from its terminal event."""
-        view: dict[str, Any] = {"id": job, "status": event["type"], "task": task}
-        if created_at is not None:
-            view["created_at"] = rfc3339(created_at)
+        view: dict[str, Any] = {
+            "id": job,
+            "status": event["type"],
+            "task": task,
+            "created_at": created_text,
+        }
         view["ended_at"] = event.get("at")
         view["attempt"] = event.get("attempt")
         view |= {name: event[name] for name in _EVENT_MEMBERS if event.get(name) is not None}

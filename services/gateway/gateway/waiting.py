@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from penstock_kit.tenancy import TenantScope
 
 from gateway.ports import JoinedStream, StreamEvent, Streams
 
-__all__ = ["EndWaiter", "Preference", "read_preference"]
+__all__ = ["EndWaiter", "EndWaiters", "Preference", "read_preference"]
 
 _WAIT = re.compile(r"^wait\s*=\s*\"?(\d{1,6})\"?$")
 
@@ -43,19 +44,20 @@ def read_preference(header: str | None, *, max_wait_s: int) -> Preference:
 
 
 class EndWaiter:
-    """Waits for the terminal event of one job. Begin before the job is written."""
+    """Waits for the terminal event of one job; `close` must be called and works twice."""
 
-    def __init__(self, streams: Streams, scope: TenantScope, job: str) -> None:
-        self._streams = streams
-        self._scope = scope
-        self._job = job
-        self._ending: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    def __init__(self, *, on_close: Callable[[EndWaiter], None]) -> None:
+        self._ending: asyncio.Future[dict[str, Any] | None] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._joined: JoinedStream | None = None
+        self._on_close = on_close
 
-    async def begin(self, *, may_exist: bool) -> None:
-        """Join the job's stream. A job that cannot exist yet needs no look into the past."""
-        after = None if may_exist else Position(0, 0)
-        self._joined = await self._streams.join(self._scope, self._job, after, self._see)
+    async def begin(
+        self, streams: Streams, scope: TenantScope, job: str, *, after: Position | None
+    ) -> None:
+        """Join the job's stream."""
+        self._joined = await streams.join(scope, job, after, self._see)
         if self._joined.snapshot is not None:
             self._see(self._joined.snapshot)
         for event in self._joined.backlog:
@@ -67,10 +69,16 @@ class EndWaiter:
         return self._ending.result() if done else None
 
     def close(self) -> None:
-        """Leave the tail; works twice and without `begin`."""
+        """Leave the tail."""
         if self._joined is not None:
             self._joined.close()
         self._ending.cancel()
+        self._on_close(self)
+
+    def give_up(self) -> None:
+        """End the waiting now: the caller is answered as if its time were over."""
+        if not self._ending.done():
+            self._ending.set_result(None)
 
     def _see(self, event: StreamEvent | Snapshot) -> None:
         if isinstance(event, Snapshot):
@@ -83,3 +91,35 @@ class EndWaiter:
     def _settle(self, ending: dict[str, Any]) -> None:
         if not self._ending.done():
             self._ending.set_result(ending)
+
+
+class EndWaiters:
+    """All callers that are held; they are let go when the process drains."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._open: set[EndWaiter] = set()
+        self._is_draining = False
+
+    async def begin(self, scope: TenantScope, job: str, *, may_exist: bool) -> EndWaiter:
+        """A waiter that misses no end, if this is called before the job is written.
+
+        A job that cannot exist yet (`may_exist` False) needs no look into the past.
+        """
+        waiter = EndWaiter(on_close=self._open.discard)
+        self._open.add(waiter)
+        if self._is_draining:
+            waiter.give_up()
+        try:
+            after = None if may_exist else Position(0, 0)
+            await waiter.begin(self._streams, scope, job, after=after)
+        except BaseException:
+            waiter.close()
+            raise
+        return waiter
+
+    def drain(self) -> None:
+        """Let every caller go, and every later one at once: their jobs run on."""
+        self._is_draining = True
+        for waiter in tuple(self._open):
+            waiter.give_up()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from random import Random, SystemRandom
 
 from penstock_contracts.ids import JobIds
@@ -38,6 +37,7 @@ from gateway.model_names import known_models
 from gateway.openapi import VERSION
 from gateway.ports import Blobs, Fingerprints, Streams, TicketDesk
 from gateway.queueing import QueueLines
+from gateway.randomness import RandomPool
 from gateway.recent import RecentJobs
 from gateway.records import RecordWriter, Speaker
 from gateway.redis_fingerprints import RedisFingerprints
@@ -47,6 +47,7 @@ from gateway.status import JobReader
 from gateway.stream import EventFollower, FollowLimits
 from gateway.submit import Submitter
 from gateway.views import JobViews
+from gateway.waiting import EndWaiters
 
 __all__ = ["Outside", "build_frame", "build_service"]
 
@@ -80,6 +81,7 @@ class Inside:
     """The gateway's own state, shared by the app and the event watcher."""
 
     def __init__(self, clock: Clock) -> None:
+        self.randomness = RandomPool().take
         self.lines = QueueLines(clock)
         self.recent = RecentJobs()
         self.watcher = EventWatcher(lines=self.lines, recent=self.recent, clock=clock)
@@ -123,8 +125,15 @@ def build_service(settings: GatewaySettings) -> Service:
     )
     gateway_metrics = GatewayMetrics(metrics)
     follower = build_follower(settings, outside, gateway_metrics, random=SystemRandom())
+    waiters = EndWaiters(streams)
     frame = build_frame(
-        settings, outside, inside, follower, gateway_metrics, tasks=load_tasks(settings.tasks_file)
+        settings,
+        outside,
+        inside,
+        follower=follower,
+        waiters=waiters,
+        metrics=gateway_metrics,
+        tasks=load_tasks(settings.tasks_file),
     )
     health.check_readiness("events", tail.problem)
     health.check_liveness("events", tail.hang)
@@ -137,7 +146,7 @@ def build_service(settings: GatewaySettings) -> Service:
         tail,
         streams,
         build_server(settings, frame),
-        DrainFirst(follower, health),
+        DrainFirst(health, follower.drain, waiters.drain),
     ]
     service = Service(
         "gateway", parts, drain_timeout=settings.drain_timeout, on_drain=health.set_draining
@@ -165,9 +174,10 @@ def build_frame(
     settings: GatewaySettings,
     outside: Outside,
     inside: Inside,
-    follower: EventFollower,
-    metrics: GatewayMetrics,
     *,
+    follower: EventFollower,
+    waiters: EndWaiters,
+    metrics: GatewayMetrics,
     tasks: TaskCatalog,
 ) -> Frame:
     """The ASGI application on top of what the outside gives."""
@@ -188,7 +198,7 @@ def build_frame(
         ),
         canceller=Canceller(producer=outside.producer, clock=outside.clock),
         follower=follower,
-        streams=outside.streams,
+        waiters=waiters,
         tickets=outside.tickets,
         lines=inside.lines,
         views=views,
@@ -199,8 +209,9 @@ def build_frame(
             ticket_lifetime=TICKET_LIFETIME,
         ),
         socket_url=group.socket_url,
+        randomness=inside.randomness,
     )
-    return create_app(endpoints, metrics=metrics)
+    return create_app(endpoints, metrics=metrics, randomness=inside.randomness)
 
 
 def build_server(settings: GatewaySettings, frame: Frame) -> HttpServer:
@@ -242,7 +253,7 @@ def _submitter(
         recent=inside.recent,
         metrics=metrics,
         clock=outside.clock,
-        randomness=os.urandom,
+        randomness=inside.randomness,
         inline_limit_bytes=settings.blobs.inline_limit_bytes,
     )
 

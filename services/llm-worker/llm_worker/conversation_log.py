@@ -113,15 +113,15 @@ class ConversationLog:
 
     async def _write_late(self) -> None:
         waiting = dict(list(self._unwritten.items())[:_BATCH])
-        await self._write(waiting)
+        await self._write(waiting, only_absent=False)
         for key, value in waiting.items():
             if self._unwritten.get(key) is value:
                 del self._unwritten[key]
 
-    async def _write(self, values: dict[str, bytes]) -> None:
+    async def _write(self, values: dict[str, bytes], *, only_absent: bool) -> None:
         async with self._redis.pipeline(transaction=False) as pipe:
             for key, value in values.items():
-                pipe.set(key, value, ex=self._ttl_s)
+                pipe.set(key, value, ex=self._ttl_s, nx=only_absent)
             await pipe.execute()
 
     async def _rebuild(self) -> None:
@@ -155,7 +155,9 @@ class ConversationLog:
             kept = dict(filter(None, (_view(key, value) for key, value in states.items())))
             names = list(kept)
             for start in range(0, len(names), _BATCH):
-                await self._write({name: kept[name] for name in names[start : start + _BATCH]})
+                batch = {name: kept[name] for name in names[start : start + _BATCH]}
+                # What is there by now was written meanwhile, and is newer.
+                await self._write(batch, only_absent=True)
             await self._redis.set(COMPLETE_KEY, b"1")
         log.info("conversations.read_back", conversations=len(names))
 

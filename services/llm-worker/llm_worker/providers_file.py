@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 import yaml
 from penstock_contracts.models import Name
+from penstock_kit.durations import Seconds
 from pydantic import (
     AnyHttpUrl,
     BaseModel,
@@ -24,7 +25,6 @@ from llm_worker.errors import BadProvidersFile
 
 __all__ = ["Model", "ProviderEntry", "Providers", "load_providers"]
 
-Seconds = Annotated[timedelta, Field(gt=timedelta(0))]
 ModelName = Annotated[str, Field(min_length=1, max_length=128)]
 
 EXAMPLE = """\

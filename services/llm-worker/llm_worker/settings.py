@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from penstock_kit.settings import Group, PlatformSettings, Seconds, require
+from penstock_kit.durations import Seconds
+from penstock_kit.settings import Group, PlatformSettings, require
 from pydantic import Field, model_validator
 
 __all__ = ["LlmWorkerGroup", "LlmWorkerSettings"]
@@ -47,9 +48,6 @@ class LlmWorkerSettings(PlatformSettings):
     """The settings of the process."""
 
     llm_worker: LlmWorkerGroup = LlmWorkerGroup()
-    providers_file: Path | None = Field(
-        default=None, description="providers.yaml: providers, models and fallbacks."
-    )
 
     @model_validator(mode="after")
     def _drains_in_time(self) -> LlmWorkerSettings:

@@ -1,1 +1,5 @@
 """The way out: relays job events to WebSockets with resume."""
+
+__all__ = ["VERSION"]
+
+VERSION = "0.1.0"

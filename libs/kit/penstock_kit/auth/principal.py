@@ -40,8 +40,7 @@ class AuthError(PenstockError):
 
     Attributes:
         code: `missing_credentials`, `invalid_api_key`, `expired_api_key`, `revoked_api_key`,
-            `invalid_token`,
-            `expired_token`.
+            `invalid_token`, `expired_token`, `invalid_ticket`.
     """
 
     def __init__(self, message: str, *, code: str) -> None:

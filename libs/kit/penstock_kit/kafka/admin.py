@@ -23,8 +23,8 @@ from penstock_kit.settings import KafkaSettings
 
 __all__ = ["TopicDifference", "TopicReport", "TopicsUnavailable", "ensure_topics"]
 
-_CALL_TIMEOUT_S: Final = 10.0
-_VISIBLE_TIMEOUT_S: Final = 15.0
+_CALL_TIMEOUT_S: Final = 30.0
+_VISIBLE_TIMEOUT_S: Final = 30.0
 _VISIBLE_STEP_S: Final = 0.05
 
 
@@ -69,7 +69,7 @@ async def ensure_topics(
     with one; None takes them as declared.
 
     Raises:
-        TopicsUnavailable: no broker within ten seconds, no right to create, or no leaders in time.
+        TopicsUnavailable: no broker in half a minute, no right to create, or no leaders in time.
     """
     client = make_admin(settings, client_id="penstock-admin")
     wanted = {topic.name: _count(topic, partitions) for topic in topics}

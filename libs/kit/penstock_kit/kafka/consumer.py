@@ -237,7 +237,7 @@ class GroupConsumer:
         if is_beyond_repair(error):
             self._fault = consumer_fault(error)
         else:
-            log.warning("kafka.consumer_trouble", code=error.name(), error=error.str())
+            log.debug("kafka.consumer_trouble", code=error.name(), error=error.str())
 
     def _raise_fault(self) -> None:
         if self._fault is not None:

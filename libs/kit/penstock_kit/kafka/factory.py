@@ -9,6 +9,7 @@ accident.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +33,9 @@ __all__ = [
     "producer_config",
     "tail_config",
 ]
+
+_CLIENT_LOG: Final = "penstock_kit.kafka.client"
+"""Where librdkafka's own lines go, instead of to stderr past our log format."""
 
 _SECURITY_PREFIXES: Final = ("security.", "sasl.", "ssl.", "enable.ssl.", "https.")
 
@@ -150,7 +154,9 @@ def make_producer(
     settings: KafkaSettings, *, client_id: str, overrides: Mapping[str, Any]
 ) -> confluent_kafka.Producer:
     """A librdkafka producer; `overrides` are callbacks."""
-    return confluent_kafka.Producer({**producer_config(settings, client_id=client_id), **overrides})
+    return confluent_kafka.Producer(
+        {**producer_config(settings, client_id=client_id), **_log_config(), **overrides}
+    )
 
 
 def make_consumer(
@@ -158,7 +164,7 @@ def make_consumer(
 ) -> confluent_kafka.Consumer:
     """A librdkafka consumer; `overrides` are callbacks."""
     return confluent_kafka.Consumer(
-        {**consumer_config(settings, group, client_id=client_id), **overrides}
+        {**consumer_config(settings, group, client_id=client_id), **_log_config(), **overrides}
     )
 
 
@@ -194,8 +200,13 @@ def _shared(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,  # ten seconds (default) are too long after a restart
         "log_level": 4,
+        "log.connection.close": False,  # brokers close idle connections; that is no news
         **_security(settings),
     }
+
+
+def _log_config() -> dict[str, Any]:
+    return {"logger": logging.getLogger(_CLIENT_LOG)}
 
 
 def _security(settings: KafkaSettings) -> dict[str, str]:

@@ -66,7 +66,7 @@ class KafkaProducer:
 
     async def start(self) -> None:
         """Create the client and its thread; the broker need not be reachable."""
-        if self._client is not None:
+        if self._thread is not None:
             return
         self._loop = asyncio.get_running_loop()
         self._client = make_producer(
@@ -145,6 +145,7 @@ class KafkaProducer:
         client.purge()
         client.poll(0)
         self._hand_over()
+        self._client = None  # destroyed here, not on the loop: that waits for the client's threads
 
     def _hand_over(self) -> None:
         if not self._reports:
@@ -167,7 +168,7 @@ class KafkaProducer:
         if is_beyond_repair(error):
             self._on_loop(self._fail, consumer_fault(error))
         else:
-            log.warning("kafka.producer_trouble", code=error.name(), error=error.str())
+            log.debug("kafka.producer_trouble", code=error.name(), error=error.str())
 
     def _fail(self, fault: BrokerFault) -> None:
         if self._fault is not None:

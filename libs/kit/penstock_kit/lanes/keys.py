@@ -124,10 +124,8 @@ class Partition:
 
     @property
     def lag(self) -> int:
-        """Records from the first unfinished one to the end of the log as last seen."""
-        return (
-            max(0, self.end_offset - max(self.tracker.position, 0)) if self.end_offset >= 0 else 0
-        )
+        """Records from the first unfinished one to the end of the log, as far as we know it."""
+        return max(self.end_offset, self.tracker.end, 0) - max(self.tracker.position, 0)
 
     def note_first(self, offset: int) -> None:
         """The first record of the assignment fixes the suspect window."""

@@ -25,12 +25,13 @@ class OffsetTracker:
         position: everything below is finished: the offset to commit. -1 until the first record, if
             nothing had been committed.
         beyond_gap: finished records above `position`.
+        end: the offset after the last record begun.
     """
 
-    __slots__ = ("_slots", "beyond_gap", "position")
+    __slots__ = ("_slots", "beyond_gap", "end", "position")
 
     def __init__(self, committed: int) -> None:
-        self.position = committed
+        self.position = self.end = committed
         self.beyond_gap = 0
         self._slots: deque[Slot] = deque()
 
@@ -38,6 +39,7 @@ class OffsetTracker:
         """Take a record into account; offsets must grow, gaps are fine."""
         if self.position < 0:
             self.position = slot.offset
+        self.end = slot.offset + 1
         self._slots.append(slot)
 
     def finish(self, slot: Slot) -> None:

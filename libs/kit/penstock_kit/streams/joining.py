@@ -47,6 +47,7 @@ class Joined:
         position: the place after which events follow, `backlog` first.
         backlog: events that were missed, in order; the sink gets what comes after them.
         close: end the stream; works twice. After a terminal event it has ended by itself.
+        is_over: the job has ended in what is here or before: the sink gets nothing.
     """
 
     recovered: bool
@@ -54,6 +55,7 @@ class Joined:
     position: Position
     backlog: list[TailedEvent]
     close: Callable[[], None]
+    is_over: bool = False
 
 
 class JobStreams:
@@ -142,7 +144,12 @@ class _Stream:
     async def open(self, after: Position | None) -> Joined:
         opening = await self._settle(after)
         return Joined(
-            opening.recovered, opening.snapshot, opening.position, opening.backlog, self.close
+            opening.recovered,
+            opening.snapshot,
+            opening.position,
+            opening.backlog,
+            self.close,
+            is_over=opening.is_over,
         )
 
     def close(self) -> None:

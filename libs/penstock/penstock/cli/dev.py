@@ -15,7 +15,7 @@ from penstock.dev.launch import RunningStack, attach, bring_up, take_down
 from penstock.dev.options import BadOptions, StackOptions, parse_replicas
 from penstock.dev.paths import StackPaths, default_data_dir
 
-__all__ = ["make_dev_app", "start_stack"]
+__all__ = ["down", "show_banner", "stack_options", "start_stack", "up"]
 
 Replicas = Annotated[
     str, typer.Option(help="Replicas by service, e.g. llm-worker=3,gateway=2; others have one.")
@@ -34,14 +34,6 @@ Verify = Annotated[
     bool, typer.Option("--verify-producers", help="Refuse unsigned events, as production does.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-
-
-def make_dev_app() -> typer.Typer:
-    """The sub-commands of `penstock dev`."""
-    app = typer.Typer(no_args_is_help=True, help="The embedded stack: Kafka, Redis, services.")
-    app.command("up")(up)
-    app.command("down")(down)
-    return app
 
 
 def up(

@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from penstock.dev.jars import KAFKA_VERSION, cache_dir, cached_jars, fetch_jars
 from penstock.dev.state import Phase, ProcessState, StackState
 
-__all__ = ["fetch_kafka", "stack_progress"]
+__all__ = ["fetch_kafka", "stack_progress", "step_progress"]
 
 _FILES_ABOUT = 130
 """Roughly how many files Maven fetches into an empty repository: plugin, poms and jars."""
@@ -57,6 +57,14 @@ def stack_progress() -> Iterator[Callable[[StackState], None]]:
             progress.update(task, description=text)
 
         yield report
+
+
+@contextmanager
+def step_progress(text: str) -> Iterator[Callable[[str], None]]:
+    """A line that says where a long step is; yields what changes it."""
+    with _progress() as progress:
+        task = progress.add_task(text)
+        yield lambda line: progress.update(task, description=line)
 
 
 def _progress() -> Progress:

@@ -21,12 +21,12 @@ from penstock.dev.errors import MissingProgram
 from penstock.dev.ports import LOOPBACK
 from penstock.dev.process import ProcessSpec
 
-__all__ = ["MODEL_NAME", "find_weights", "model_server_spec"]
+__all__ = ["CONTEXT_TOKENS", "MODEL_NAME", "SLOTS", "find_weights", "model_server_spec"]
 
 MODEL_NAME = "smollm2-135m-instruct"
-_SLOTS = 4
+SLOTS = 4
 """Requests that the server answers side by side; more wait in its queue."""
-_CONTEXT_TOKENS = 2048
+CONTEXT_TOKENS = 2048
 """Per slot. SmolLM2 was trained on 8192; 2048 costs 47 MB less memory per slot."""
 
 
@@ -83,14 +83,14 @@ def serve(*, port: int, weights: Path, threads: int) -> None:
     params.model_alias = {MODEL_NAME}
     params.hostnames = [LOOPBACK]
     params.port = port
-    params.n_parallel = _SLOTS
-    params.n_ctx = _CONTEXT_TOKENS * _SLOTS
+    params.n_parallel = SLOTS
+    params.n_ctx = CONTEXT_TOKENS * SLOTS
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     # 0: sleep while waiting for work; the default spins on the cores that the services need.
     params.cpuparams.poll = 0
     params.cpuparams_batch.poll = 0
-    params.n_threads_http = _SLOTS + 2
+    params.n_threads_http = SLOTS + 2
     params.ui = False
     params.offline = True
     stopped = threading.Event()

@@ -39,7 +39,7 @@ class ProcessSpec:
     is_ready: Callable[[], bool]
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = 120.0
     stop_timeout_s: float = 10.0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from penstock.dev.errors import MissingProgram
 from penstock.dev.keeper import Unit
-from penstock.dev.model_server import MODEL_NAME, answers_ok
+from penstock.dev.model_server import CONTEXT_TOKENS, MODEL_NAME, SLOTS, answers_ok
 from penstock.dev.options import SERVICES, StackOptions
 from penstock.dev.paths import StackPaths
 from penstock.dev.ports import LOOPBACK, PortPicker
@@ -77,8 +77,14 @@ def local_providers(path: Path, *, port: int) -> Path:
         "providers:\n"
         "  local:\n"
         f"    base_url: http://{LOOPBACK}:{port}/v1\n"
-        f"    models: [{MODEL_NAME}]\n"
-        f"default_models: [{MODEL_NAME}]\n"
+        f"    max_concurrency: {SLOTS}\n"
+        # Two cores may be busy with other things; the model itself answers within a second.
+        "    first_token_timeout: 120\n"
+        "    idle_timeout: 60\n"
+        "models:\n"
+        f"  {MODEL_NAME}: {{provider: local, upstream: {MODEL_NAME}, "
+        f"context_tokens: {CONTEXT_TOKENS}}}\n"
+        f"default_model: {MODEL_NAME}\n"
     )
     return path
 
@@ -125,9 +131,9 @@ def _own_environment(
 ) -> dict[str, dict[str, str]]:
     socket = f"ws://{LOOPBACK}:{ports.notifier}/v1/socket"
     qdrant = (
-        {"PENSTOCK_EMBEDDER__QDRANT_URL": options.qdrant}
+        {"PENSTOCK_EMBEDDER__QDRANT__URL": options.qdrant}
         if options.qdrant is not None
-        else {"PENSTOCK_EMBEDDER__QDRANT_PATH": str(data / "qdrant")}
+        else {"PENSTOCK_EMBEDDER__QDRANT__PATH": str(data / "qdrant")}
     )
     return {
         "gateway": {

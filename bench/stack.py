@@ -1,0 +1,74 @@
+"""A stack of one's own for a benchmark: the embedded stack on the fake provider."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MODEL = "fake"
+
+__all__ = ["MODEL", "ROOT", "Stack", "running_stack"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Where everything listens, and how long the start took."""
+
+    gateway: str
+    notifier: str
+    api_key: str
+    folder: Path
+    up_s: float
+
+    def pid(self, name: str) -> int:
+        """The process id of the first replica of a service."""
+        return int((self.folder / "run" / f"{name}-1.pid").read_text())
+
+
+@contextmanager
+def running_stack(folder: Path, *, first_token_ms: int = 20, rate: int = 100) -> Iterator[Stack]:
+    """Start the fake provider and a stack in `folder`; stop both at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    provider = subprocess.Popen(
+        [
+            sys.executable, "-m", "tests.support.fake_provider", "--port", str(port),
+            "--first-token-ms", str(first_token_ms), "--rate", str(rate),
+        ],
+        cwd=ROOT,
+    )  # fmt: skip
+    providers = folder / "providers.yaml"
+    providers.write_text(
+        f"providers:\n  fake:\n    base_url: http://127.0.0.1:{port}/v1\n    models: [{MODEL}]\n"
+        f"default_models: [{MODEL}]\n"
+    )
+    try:
+        began = time.monotonic()
+        _penstock("dev", "up", "--data", str(folder), "--providers", str(providers))
+        up_s = time.monotonic() - began
+        found = json.loads((folder / "dev.json").read_text())
+        yield Stack(found["gateway"], found["notifier"], found["api_key"], folder, up_s)
+    finally:
+        _penstock("dev", "down", "--data", str(folder))
+        provider.terminate()
+        provider.wait(10)
+
+
+def _penstock(*arguments: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "penstock", *arguments], check=True, cwd=ROOT, timeout=300
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

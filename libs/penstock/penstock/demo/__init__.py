@@ -1,0 +1,1 @@
+"""The demonstration: three things that Penstock does."""

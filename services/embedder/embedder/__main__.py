@@ -1,0 +1,26 @@
+"""`python -m embedder`: read the settings, run until a signal."""
+
+from __future__ import annotations
+
+from penstock_kit.lifecycle import Service, run_service
+from penstock_kit.settings import load_settings
+from penstock_kit.telemetry.logs import configure_logs
+
+from embedder.settings import EmbedderSettings
+from embedder.wiring import build_service
+
+
+async def _make() -> Service:
+    settings = load_settings(EmbedderSettings)
+    secrets = [
+        settings.auth.id_secret,
+        settings.embedder.qdrant_api_key,
+        settings.embedder.model.api_key,
+    ]
+    known = [secret.get_secret_value() for secret in secrets if secret is not None]
+    configure_logs(settings.log, "embedder", settings.instance, known_secrets=known)
+    return await build_service(settings)
+
+
+if __name__ == "__main__":
+    run_service(_make)

@@ -1,0 +1,56 @@
+"""What a job has used over all its attempts."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Protocol
+
+from penstock_contracts.parts import Usage
+
+from embedder.batching import Share
+
+__all__ = ["Bill", "NoPrices", "Prices"]
+
+
+class Prices(Protocol):
+    """Knows what input tokens of the deployment's model cost."""
+
+    def cost(self, tokens: int) -> tuple[Decimal, str] | None:
+        """US dollars and where the price stands; None if it is unknown."""
+        ...
+
+
+class NoPrices:
+    """A model without a known price; also a local one, whose price nobody knows."""
+
+    def cost(self, tokens: int) -> None:
+        """Unknown, not zero."""
+        del tokens
+
+
+class Bill:
+    """Sums tokens; a new one per job."""
+
+    def __init__(self, prices: Prices) -> None:
+        self._prices = prices
+        self._tokens: int | None = None
+        self._is_estimated = False
+
+    def add(self, share: Share, *, counted: int) -> None:
+        """Book finished texts: what the provider billed, else what was `counted` here."""
+        billed = share.billed_tokens
+        self._tokens = (self._tokens or 0) + (counted if billed is None else billed)
+        self._is_estimated = self._is_estimated or not share.is_exact
+
+    def usage(self) -> Usage:
+        """Everything so far; all unknown if nothing was embedded."""
+        if self._tokens is None:
+            return Usage()
+        cost = self._prices.cost(self._tokens)
+        return Usage(
+            input_tokens=self._tokens,
+            output_tokens=0,
+            cost_usd=cost[0] if cost is not None else None,
+            price_source=cost[1] if cost is not None else None,
+            estimated=self._is_estimated,
+        )

@@ -1,0 +1,23 @@
+"""`python -m notifier`: read the settings, run until a signal."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from penstock_kit.lifecycle import Service, run_service
+from penstock_kit.settings import load_settings
+from penstock_kit.telemetry.logs import configure_logs
+
+from notifier.settings import NotifierSettings
+from notifier.wiring import build_service
+
+
+async def _make() -> Service:
+    settings = load_settings(NotifierSettings)
+    secret = settings.auth.id_secret.get_secret_value()
+    configure_logs(settings.log, "notifier", uuid4().hex[:8], known_secrets=[secret])
+    return build_service(settings)
+
+
+if __name__ == "__main__":
+    run_service(_make)

@@ -1,0 +1,121 @@
+"""Silence of the poll thread is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+
+from penstock_contracts.topics import DEAD
+from penstock_kit.errors import Fatal
+from penstock_kit.kafka.memory import MemoryKafka
+from penstock_kit.kafka.ports import Assignment, BrokerFault, Consumer, Record
+from penstock_kit.lanes.engine import Lanes
+from penstock_kit.lanes.outcomes import Delivery, Done, Outcome
+
+PATIENCE_S = 20.0
+
+
+class HandClock:
+    """Moves when told."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.seconds, timezone.utc)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+class StuckConsumer:
+    """A consumer whose second poll hangs until `unhang`, then raises what it is told."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._polls = 0
+        self.hangs = threading.Event()
+        self.unhang = threading.Event()
+        self.error: Exception | None = None
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Record]:
+        self._polls += 1
+        if self._polls > 1:
+            self.hangs.set()
+            assert self.unhang.wait(PATIENCE_S)
+            if self.error is not None:
+                raise self.error
+        return self._consumer.poll(timeout_s, max_records)
+
+    def subscribe(self, topics: Sequence[str], on_change: Callable[[Assignment], None]) -> None:
+        self._consumer.subscribe(topics, on_change)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._consumer, name)
+
+
+def lanes_on(consumer: StuckConsumer, clock: HandClock, faults: list[Fatal]) -> Lanes:
+    async def handle(_: Delivery) -> Outcome:
+        return Done()
+
+    return Lanes(
+        consumer=consumer,  # type: ignore[arg-type] # the rest of the port is forwarded
+        producer=MemoryKafka([DEAD]).producer(),
+        handler=handle,
+        topics=["t"],
+        clock=clock,
+        on_fatal=faults.append,
+        name="test",
+    )
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not fact():  # noqa: ASYNC110 - facts of other threads set no event
+            await asyncio.sleep(0.005)
+
+
+async def test_watchdog_when_poll_hangs_then_unready_and_later_fatal() -> None:
+    clock, faults = HandClock(), list[Fatal]()
+    consumer = StuckConsumer(MemoryKafka(["t"]).consumer("g"))
+    lanes = lanes_on(consumer, clock, faults)
+    assert lanes.problem() is not None
+    await lanes.start()
+    await until(consumer.hangs.is_set)
+    assert lanes.problem() is None
+
+    clock.seconds += 16
+    assert "silent for 16 s" in (lanes.problem() or "")
+    assert faults == []
+
+    clock.seconds += 45
+    await until(lambda: len(faults) == 1)
+    consumer.unhang.set()
+    await lanes.stop()
+
+
+async def test_poll_when_client_is_beyond_repair_then_fatal_once_and_stop_still_works() -> None:
+    faults: list[Fatal] = []
+    consumer = StuckConsumer(MemoryKafka(["t"]).consumer("g"))
+    consumer.error = BrokerFault("max.poll.interval exceeded")
+    lanes = lanes_on(consumer, HandClock(), faults)
+    await lanes.start()
+
+    consumer.unhang.set()
+
+    await until(lambda: faults == [consumer.error])
+    assert lanes.problem() == "max.poll.interval exceeded"
+    await lanes.stop()
+
+
+async def test_stop_when_never_started_or_twice_then_fine() -> None:
+    consumer = StuckConsumer(MemoryKafka(["t"]).consumer("g"))
+    consumer.unhang.set()
+    lanes = lanes_on(consumer, HandClock(), [])
+    await lanes.stop()
+
+    await lanes.start()
+    await lanes.stop()
+    await lanes.stop()

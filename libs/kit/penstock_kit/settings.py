@@ -13,21 +13,24 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from penstock_contracts.topics import FIXED_TOPICS
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from penstock_kit.durations import Seconds
 from penstock_kit.errors import Fatal
+from penstock_kit.settings_groups import (
+    AdminSettings,
+    AuthSettings,
+    BlobSettings,
+    Group,
+    JwtIssuer,
+    KafkaSettings,
+    LogSettings,
+    RedisSettings,
+)
 
 __all__ = [
     "AdminSettings",
@@ -50,7 +53,6 @@ SERVICES = ("GATEWAY", "LLM_WORKER", "EMBEDDER", "RECORDER", "NOTIFIER", "METER"
 """First words of the groups that belong to one service each."""
 
 
-_MIN_SECRET_CHARS = 32
 _RECORD_RESERVE_BYTES = 64 * 1024
 """Headers, the rest of the event, and what a dead letter adds."""
 _SMALLEST_RECORD_LIMIT = min(topic.max_message_bytes for topic in FIXED_TOPICS)
@@ -59,107 +61,6 @@ _SERVICE_LINK = re.compile(r"_SERVICE_(?:HOST|PORT)(?:_\w+)?$")
 
 class BadSettings(Fatal):
     """The configuration cannot work; the service refuses to start and says what to change."""
-
-
-class Group(BaseModel):
-    """Base of a settings group: unknown members are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class KafkaSettings(Group):
-    """How to reach Kafka."""
-
-    bootstrap: str = Field(description="Brokers, host:port separated by commas.")
-    security: dict[str, SecretStr] = Field(
-        default_factory=dict,
-        description="librdkafka security properties, e.g. security.protocol, sasl.username.",
-    )
-    group_protocol: Literal["classic", "consumer"] = Field(
-        default="classic",
-        description="Rebalance protocol: classic (cooperative-sticky) or consumer (KIP-848).",
-    )
-    session_timeout: Seconds = Field(
-        default=timedelta(seconds=10), description="Silence after which a member is gone."
-    )
-    max_poll_interval: Seconds = Field(
-        default=timedelta(minutes=5),
-        description="Silence of the poll thread after which it counts as dead.",
-    )
-    delivery_timeout: Seconds = Field(
-        default=timedelta(seconds=15),
-        description="How long a write may wait for its acknowledgement.",
-    )
-
-
-class RedisSettings(Group):
-    """How to reach Redis."""
-
-    url: SecretStr = Field(description="redis://host:port/db or rediss://...")
-    timeout: Seconds = Field(
-        default=timedelta(seconds=1), description="Longest wait for one answer."
-    )
-
-
-class BlobSettings(Group):
-    """Where inputs and results over the inline limit lie."""
-
-    url: str = Field(description="file:///path, s3://bucket/prefix, gs://... or az://...")
-    inline_limit_bytes: int = Field(
-        default=256 * 1024, gt=0, description="Larger bodies travel by claim check."
-    )
-    max_bytes: int = Field(
-        default=64 * 1024 * 1024, gt=0, description="Bodies above this are refused altogether."
-    )
-
-
-class AdminSettings(Group):
-    """The port for health, readiness and metrics; never exposed to users."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(ge=0, le=65535, description="0 picks a free port and logs it.")
-
-
-class LogSettings(Group):
-    """How to log."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "console"] = "json"
-
-
-class JwtIssuer(Group):
-    """A party whose signed tokens we accept, with its key: there is no key discovery."""
-
-    issuer: str
-    audience: str
-    algorithm: Literal["RS256", "ES256", "EdDSA", "HS256"]
-    key: SecretStr = Field(
-        description="Public key in PEM, or the shared secret (at least 32 bytes) for HS256."
-    )
-    tenant_claim: str = "tenant"
-    scope_claim: str = "scope"
-
-
-class AuthSettings(Group):
-    """Who may come in."""
-
-    jwt: list[JwtIssuer] = Field(default_factory=list)
-    id_secret: SecretStr = Field(
-        description="At least 32 characters; the same for every service of a deployment."
-    )
-    verify_producers: bool = Field(
-        default=True,
-        description="Refuse request events without a valid signature; off only on loopback.",
-    )
-
-    @model_validator(mode="after")
-    def _secret_is_long(self) -> Self:
-        if len(self.id_secret.get_secret_value()) < _MIN_SECRET_CHARS:
-            raise ValueError(
-                f"id_secret needs at least {_MIN_SECRET_CHARS} characters;"
-                " make one with `openssl rand -hex 32`"
-            )
-        return self
 
 
 class PlatformSettings(BaseSettings):

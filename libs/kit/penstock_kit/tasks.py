@@ -37,10 +37,10 @@ class _Config(BaseModel):
 class RetryPolicy(_Config):
     """How often and how far apart a failing job is tried."""
 
-    attempts: int = Field(default=5, ge=1, le=50)
-    base: Seconds = timedelta(seconds=5)
-    factor: float = Field(default=2.0, ge=1)
-    cap: Seconds = timedelta(seconds=300)
+    attempts: int = Field(default=5, ge=1, le=50, description="Tries in all, the first included.")
+    base: Seconds = Field(default=timedelta(seconds=5), description="Pause before the second try.")
+    factor: float = Field(default=2.0, ge=1, description="By how much each pause grows.")
+    cap: Seconds = Field(default=timedelta(seconds=300), description="Longest pause.")
 
 
 class TaskType(_Config):
@@ -51,19 +51,29 @@ class TaskType(_Config):
     Empty: the deployment's default model.
     """
 
-    kind: TaskKind
+    kind: TaskKind = Field(description="What is done, and by which worker.")
     topic: str | None = Field(
         default=None, description="Request topic; default ai.<task>.requests.v1."
     )
     group: str | None = Field(
         default=None, description="Consumer group; default the worker of the kind."
     )
-    models: list[str] = Field(default_factory=list)
-    params: Params = Params()
+    models: list[str] = Field(
+        default_factory=list,
+        description="Chain of models: the next is tried when one fails for good; empty: the"
+        " deployment's default.",
+    )
+    params: Params = Field(
+        default=Params(), description="Parameters of a job that names none; see `POST /v1/jobs`."
+    )
     template: Name | None = Field(default=None, description="Fixed template of a generate task.")
     timeout: Seconds = Field(default=timedelta(minutes=10), description="Longest single attempt.")
-    retry: RetryPolicy = RetryPolicy()
-    allow_at_most_once: bool = True
+    retry: RetryPolicy = Field(
+        default=RetryPolicy(), description="How often and how far apart a failing job is tried."
+    )
+    allow_at_most_once: bool = Field(
+        default=True, description="Whether jobs may ask for `charge: at_most_once`."
+    )
 
     @model_validator(mode="after")
     def _template_fits(self) -> Self:

@@ -15,7 +15,7 @@ __all__ = ["GatewayGroup", "GatewaySettings"]
 class GatewayGroup(Group):
     """`PENSTOCK_GATEWAY__*`."""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
         default=0,
         ge=0,

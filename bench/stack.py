@@ -41,14 +41,15 @@ def running_stack(folder: Path, *, first_token_ms: int = 20, rate: int = 100) ->
     provider = subprocess.Popen(
         [
             sys.executable, "-m", "tests.support.fake_provider", "--port", str(port),
-            "--first-token-ms", str(first_token_ms), "--rate", str(rate),
+            "--script", f"ttft_ms={first_token_ms};rate={rate}",
         ],
         cwd=ROOT,
     )  # fmt: skip
     providers = folder / "providers.yaml"
     providers.write_text(
-        f"providers:\n  fake:\n    base_url: http://127.0.0.1:{port}/v1\n    models: [{MODEL}]\n"
-        f"default_models: [{MODEL}]\n"
+        f"providers:\n  fake: {{base_url: 'http://127.0.0.1:{port}/v1'}}\n"
+        f"models:\n  {MODEL}: {{provider: fake, upstream: {MODEL}}}\n"
+        f"default_model: {MODEL}\n"
     )
     try:
         began = time.monotonic()

@@ -2,43 +2,92 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
 import typer
 
-from penstock.cli.dev import down, up
-from penstock.cli.doctor import doctor
-from penstock.cli.foreground import demo, run
-from penstock.cli.jobs import send, tail
-from penstock.cli.rebuild import rebuild
-from penstock.cli.status import status
-from penstock.cli.tokens import make_token_app
-from penstock.cli.topics import make_topics_app
+Place = TypeVar("Place")
 
-__all__ = ["main", "make_app"]
+__all__ = ["COMMANDS", "GROUPS", "main", "make_app"]
+
+COMMANDS: Mapping[str, str] = {
+    "send": "penstock.cli.jobs:send",
+    "tail": "penstock.cli.jobs:tail",
+    "status": "penstock.cli.status:status",
+    "doctor": "penstock.cli.doctor:doctor",
+    "rebuild": "penstock.cli.rebuild:rebuild",
+}
+GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "dev": (
+        "The embedded stack: Kafka, Redis, a model and the services.",
+        {
+            "up": "penstock.cli.dev:up",
+            "down": "penstock.cli.dev:down",
+            "run": "penstock.cli.foreground:run",
+            "demo": "penstock.cli.foreground:demo",
+        },
+    ),
+    "token": (
+        "API keys and signing secrets.",
+        {
+            "create": "penstock.cli.tokens:create",
+            "list": "penstock.cli.tokens:list_all",
+            "revoke": "penstock.cli.tokens:revoke",
+        },
+    ),
+    "topics": (
+        "Topics: list, create, show.",
+        {
+            "list": "penstock.cli.topics:list_all",
+            "apply": "penstock.cli.topics:apply",
+            "show": "penstock.cli.topics:show",
+        },
+    ),
+}
+"""Where each command lives: only the module of the one that is called is imported."""
 
 
-def make_app() -> typer.Typer:
-    """All commands."""
-    app = typer.Typer(
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        help="Penstock: durable AI jobs on Kafka. Without addresses, commands use the stack that "
-        "`penstock dev up` started in this folder or one above.",
-    )
-    app.add_typer(_dev_app(), name="dev")
-    for command in (send, tail, status, doctor, rebuild):
-        app.command()(command)
-    app.add_typer(make_token_app(), name="token")
-    app.add_typer(make_topics_app(), name="topics")
-    return app
-
-
-def _dev_app() -> typer.Typer:
-    app = typer.Typer(no_args_is_help=True, help="The embedded stack: Kafka, Redis, services.")
-    for command in (up, down, run, demo):
-        app.command()(command)
+def make_app(words: Collection[str] = ()) -> typer.Typer:
+    """The commands that a command line of these words can mean; all of them without words."""
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(_penstock)
+    for name, place in _meant(COMMANDS, words).items():
+        app.command(name)(_load(place))
+    for name, (about, commands) in _meant(GROUPS, words).items():
+        group = typer.Typer(no_args_is_help=True, help=about)
+        group.callback()(_nothing)
+        for command, place in _meant(commands, words).items():
+            group.command(command)(_load(place))
+        app.add_typer(group, name=name, help=about)
     return app
 
 
 def main() -> None:
     """Entry point of `penstock`."""
-    make_app()()
+    make_app(sys.argv[1:3])()
+
+
+def _penstock() -> None:
+    """Penstock: durable AI jobs on Kafka.
+
+    Without addresses, commands use the stack that `penstock dev up` started in this folder or
+    one above.
+    """
+
+
+def _nothing() -> None:
+    """Keep typer from taking a group of one command for that command."""
+
+
+def _meant(table: Mapping[str, Place], words: Collection[str]) -> Mapping[str, Place]:
+    named = {name: place for name, place in table.items() if name in words}
+    return named or table
+
+
+def _load(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    command: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return command

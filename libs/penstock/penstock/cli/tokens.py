@@ -19,7 +19,7 @@ from penstock.cli.target import DataOption, JsonOption, KafkaOption, Target
 from penstock.errors import WrongUse
 from penstock.operating.credentials import CredentialLog
 
-__all__ = ["make_token_app"]
+__all__ = ["create", "list_all", "revoke"]
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -37,15 +37,6 @@ ProducerOption = Annotated[
 TenantsOption = Annotated[
     str | None, typer.Option("--tenants", help="Tenants of the producer, separated by commas.")
 ]
-
-
-def make_token_app() -> typer.Typer:
-    """The sub-commands of `penstock token`."""
-    app = typer.Typer(no_args_is_help=True, help="API keys and signing secrets.")
-    app.command("create")(create)
-    app.command("list")(list_all)
-    app.command("revoke")(revoke)
-    return app
 
 
 def create(

@@ -13,21 +13,12 @@ from penstock.cli.console import Out, failing_well
 from penstock.cli.target import DataOption, JsonOption, KafkaOption, Target
 from penstock.operating.topics import NoTopic, TopicRow, topic_rows
 
-__all__ = ["make_topics_app"]
+__all__ = ["apply", "list_all", "show"]
 
 PartitionsOption = Annotated[
     int | None, typer.Option(min=1, help="For new topics, instead of the declared number.")
 ]
 ReplicationOption = Annotated[int, typer.Option(min=1, help="Copies of each new topic.")]
-
-
-def make_topics_app() -> typer.Typer:
-    """The sub-commands of `penstock topics`."""
-    app = typer.Typer(no_args_is_help=True, help="Topics: list, create, show.")
-    app.command("list")(list_all)
-    app.command("apply")(apply)
-    app.command("show")(show)
-    return app
 
 
 def list_all(

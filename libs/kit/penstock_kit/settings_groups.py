@@ -1,0 +1,132 @@
+"""The groups of settings that every service shares; read through `penstock_kit.settings`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from penstock_kit.durations import Seconds
+
+__all__ = [
+    "AdminSettings",
+    "AuthSettings",
+    "BlobSettings",
+    "Group",
+    "JwtIssuer",
+    "KafkaSettings",
+    "LogSettings",
+    "RedisSettings",
+]
+
+_MIN_SECRET_CHARS = 32
+
+
+class Group(BaseModel):
+    """Base of a settings group: unknown members are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Group):
+    """How to reach Kafka."""
+
+    bootstrap: str = Field(description="Brokers, host:port separated by commas.")
+    security: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="librdkafka security properties, e.g. security.protocol, sasl.username.",
+    )
+    group_protocol: Literal["classic", "consumer"] = Field(
+        default="classic",
+        description="Rebalance protocol: classic (cooperative-sticky) or consumer (KIP-848).",
+    )
+    session_timeout: Seconds = Field(
+        default=timedelta(seconds=10), description="Silence after which a member is gone."
+    )
+    max_poll_interval: Seconds = Field(
+        default=timedelta(minutes=5),
+        description="Silence of the poll thread after which it counts as dead.",
+    )
+    delivery_timeout: Seconds = Field(
+        default=timedelta(seconds=15),
+        description="How long a write may wait for its acknowledgement.",
+    )
+
+
+class RedisSettings(Group):
+    """How to reach Redis."""
+
+    url: SecretStr = Field(description="redis://host:port/db or rediss://...")
+    timeout: Seconds = Field(
+        default=timedelta(seconds=1), description="Longest wait for one answer."
+    )
+
+
+class BlobSettings(Group):
+    """Where inputs and results over the inline limit lie."""
+
+    url: str = Field(description="file:///path, s3://bucket/prefix, gs://... or az://...")
+    inline_limit_bytes: int = Field(
+        default=256 * 1024, gt=0, description="Larger bodies travel by claim check."
+    )
+    max_bytes: int = Field(
+        default=64 * 1024 * 1024, gt=0, description="Bodies above this are refused altogether."
+    )
+
+
+class AdminSettings(Group):
+    """The port for health, readiness and metrics; never exposed to users."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(ge=0, le=65535, description="0 picks a free port and logs it.")
+
+
+class LogSettings(Group):
+    """How to log."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe event that is written."
+    )
+    format: Literal["json", "console"] = Field(
+        default="json", description="json: one object per line; console: for people."
+    )
+
+
+class JwtIssuer(Group):
+    """A party whose signed tokens we accept, with its key: there is no key discovery."""
+
+    issuer: str = Field(description="The token's `iss`.")
+    audience: str = Field(description="What the token's `aud` must name.")
+    algorithm: Literal["RS256", "ES256", "EdDSA", "HS256"] = Field(
+        description="The only one that is accepted of this issuer."
+    )
+    key: SecretStr = Field(
+        description="Public key in PEM, or the shared secret (at least 32 bytes) for HS256."
+    )
+    tenant_claim: str = Field(default="tenant", description="Claim that names the tenant.")
+    scope_claim: str = Field(default="scope", description="Claim that holds the scope.")
+
+
+class AuthSettings(Group):
+    """Who may come in."""
+
+    jwt: list[JwtIssuer] = Field(
+        default_factory=list, description="Issuers whose tokens come in beside API keys."
+    )
+    id_secret: SecretStr = Field(
+        description="At least 32 characters; the same for every service of a deployment."
+    )
+    verify_producers: bool = Field(
+        default=True,
+        description="Refuse request events without a valid signature; off only on loopback.",
+    )
+
+    @model_validator(mode="after")
+    def _secret_is_long(self) -> Self:
+        if len(self.id_secret.get_secret_value()) < _MIN_SECRET_CHARS:
+            raise ValueError(
+                f"id_secret needs at least {_MIN_SECRET_CHARS} characters;"
+                " make one with `openssl rand -hex 32`"
+            )
+        return self

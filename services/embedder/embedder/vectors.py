@@ -18,8 +18,9 @@ _SMALLEST_NORM = 1e-6
 def unit_rows(rows: NDArray[Any]) -> Vectors:
     """Scale every row to unit length, as float32; rows of no length or with NaN become NaN."""
     rows = np.asarray(rows, dtype=np.float32)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    norms[~(norms > _SMALLEST_NORM)] = np.nan
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    norms[~((norms > _SMALLEST_NORM) & np.isfinite(norms))] = np.nan
     return np.asarray(rows / norms)
 
 

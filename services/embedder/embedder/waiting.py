@@ -150,8 +150,9 @@ class _Shelf:
         ticket = self._turns[0]
         self._turns.rotate(-1)
         longest, serial = self._places[ticket][-1]
-        end = bisect_left(self._sorted, (longest, serial + 1))
         room = max(1, min(policy.max_texts, policy.max_tokens // max(1, longest)))
+        anchor = bisect_left(self._sorted, (longest, serial))
+        end = min(bisect_left(self._sorted, (longest + 1, 0)), anchor + room)
         shortest = min(longest - policy.free_padding, round(longest * (1 - policy.max_padding)))
         start = max(end - room, bisect_left(self._sorted, (shortest, 0)))
         taken = self._sorted[start:end]

@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 UV := .venv/bin/uv
 MEMBERS := schemas libs/kit libs/penstock services/gateway services/llm-worker services/embedder services/recorder services/notifier
-CODE := schemas libs services tests
+CODE := schemas libs services tests docs
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -53,6 +53,9 @@ test: servers ## every tier of tests: unit, contract, integration, acceptance
 schemas: install ## render JSON Schema, topic files and AsyncAPI from the models
 	$(PY) schemas/render.py
 
+docs: install ## render the tables of docs/configuration.md from the settings classes
+	$(PY) docs/render_settings.py
+
 COMPILE := $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
   --no-emit-package penstock --no-emit-package penstock-contracts --no-emit-package penstock-kit
 IMAGES := gateway llm-worker embedder recorder notifier
@@ -69,4 +72,4 @@ lock: ## resolve every hash-pinned requirements file again, one per image and on
 	$(COMPILE) -c requirements/dev.txt schemas/pyproject.toml libs/kit/pyproject.toml libs/penstock/pyproject.toml \
 	  -o requirements/penstock.txt
 
-.PHONY: schemas lock
+.PHONY: schemas docs lock

@@ -45,9 +45,11 @@ class _Entry(BaseModel):
 class ProviderEntry(_Entry):
     """One OpenAI-compatible endpoint, its key and its limits."""
 
-    kind: Literal["openai"] = "openai"
-    base_url: AnyHttpUrl
-    api_key: SecretStr | None = None
+    kind: Literal["openai"] = Field(default="openai", description="The protocol it speaks.")
+    base_url: AnyHttpUrl = Field(description="Endpoint with its /v1.")
+    api_key: SecretStr | None = Field(
+        default=None, description="The key itself; better name a variable with api_key_env."
+    )
     api_key_env: str | None = Field(
         default=None, description="Name of the environment variable that holds the key."
     )
@@ -55,7 +57,9 @@ class ProviderEntry(_Entry):
         default="max_tokens", description="How this provider calls the limit of output tokens."
     )
     max_concurrency: int = Field(default=256, ge=1, le=10_000, description="Calls at once.")
-    connect_timeout: Seconds = timedelta(seconds=5)
+    connect_timeout: Seconds = Field(
+        default=timedelta(seconds=5), description="Until the connection stands."
+    )
     first_token_timeout: Seconds = Field(
         default=timedelta(seconds=60), description="From the request to the first piece of output."
     )
@@ -65,7 +69,9 @@ class ProviderEntry(_Entry):
     total_timeout: Seconds = Field(
         default=timedelta(minutes=10), description="Whole call; the task's timeout if that is less."
     )
-    max_response_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
+    max_response_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=1024, description="A longer answer is cut off and fails."
+    )
     max_response_tokens: int = Field(
         default=200_000, ge=1, description="Pieces of output per call."
     )
@@ -82,7 +88,7 @@ class ProviderEntry(_Entry):
 class Model(_Entry):
     """An alias under which jobs name a model."""
 
-    provider: Name
+    provider: Name = Field(description="Which of the providers serves it.")
     upstream: ModelName = Field(description="The provider's own name of the model.")
     price: str | None = Field(
         default=None,

@@ -131,9 +131,9 @@ def _own_environment(
 ) -> dict[str, dict[str, str]]:
     socket = f"ws://{LOOPBACK}:{ports.notifier}/v1/socket"
     qdrant = (
-        {"PENSTOCK_EMBEDDER__QDRANT__URL": options.qdrant}
+        {"PENSTOCK_EMBEDDER__QDRANT_URL": options.qdrant}
         if options.qdrant is not None
-        else {"PENSTOCK_EMBEDDER__QDRANT__PATH": str(data / "qdrant")}
+        else {"PENSTOCK_EMBEDDER__QDRANT_PATH": str(data / "qdrant")}
     )
     return {
         "gateway": {

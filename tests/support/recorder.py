@@ -67,7 +67,7 @@ class Ground:
         except TableAway:
             return None
 
-    async def until(self, tenant: str, job: str, status: JobStatus, within_s: float = 60) -> None:
+    async def until(self, tenant: str, job: str, status: JobStatus, within_s: float = 120) -> None:
         """Return once the job has that status."""
 
         async def fact() -> bool:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import typer
-
-Place = TypeVar("Place")
 
 __all__ = ["COMMANDS", "GROUPS", "main", "make_app"]
 
@@ -54,13 +52,19 @@ def make_app(words: Collection[str] = ()) -> typer.Typer:
     """The commands that a command line of these words can mean; all of them without words."""
     app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_penstock)
-    for name, place in _meant(COMMANDS, words).items():
-        app.command(name)(_load(place))
-    for name, (about, commands) in _meant(GROUPS, words).items():
+    first = [word for word in words if word in COMMANDS or word in GROUPS][:1]
+    for name, place in COMMANDS.items():
+        if not first or name in first:
+            app.command(name)(_load(place))
+    for name, (about, commands) in GROUPS.items():
+        if first and name not in first:
+            continue
         group = typer.Typer(no_args_is_help=True, help=about)
         group.callback()(_nothing)
-        for command, place in _meant(commands, words).items():
-            group.command(command)(_load(place))
+        second = [word for word in words if word in commands]
+        for command, place in commands.items():
+            if not second or command in second:
+                group.command(command)(_load(place))
         app.add_typer(group, name=name, help=about)
     return app
 
@@ -80,11 +84,6 @@ def _penstock() -> None:
 
 def _nothing() -> None:
     """Keep typer from taking a group of one command for that command."""
-
-
-def _meant(table: Mapping[str, Place], words: Collection[str]) -> Mapping[str, Place]:
-    named = {name: place for name, place in table.items() if name in words}
-    return named or table
 
 
 def _load(place: str) -> Callable[..., Any]:

@@ -169,8 +169,8 @@ class AsyncClient:
                 async with aclosing(self._stream(job, position, over)) as stream:
                     async for event in stream:
                         backoff.succeed()
-                        if event.position > position:
-                            position = event.position
+                        if event.position > position or ends_job(event):
+                            position = max(position, event.position)
                             yield event
                         if ends_job(event):
                             return

@@ -19,7 +19,7 @@ from penstock.client.wire import event_of
 __all__ = ["SUBPROTOCOL", "socket_events"]
 
 SUBPROTOCOL: Final = Subprotocol("penstock.v1.json")
-_FINAL_CLOSES: Final = {4400, 4401, 4403}
+_FINAL_CLOSES: Final = {1002, 1003, 1007, 1009, 4401, 4403}
 """Close codes after which the same request cannot succeed; docs/websocket.md lists all."""
 _MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """A snapshot may hold a whole result."""
@@ -82,6 +82,6 @@ def _read(frame: dict[str, Any]) -> StreamEvent | None:
 
 
 def _refusal(code: str, message: str) -> ClientError:
-    if code == "job_not_found":
+    if code == "not_found":
         return NotFound(message, status=404, code=code)
     return ApiError(message, status=400, code=code)

@@ -145,8 +145,8 @@ class Client:
             try:
                 for event in self._sse(job, position):
                     backoff.succeed()
-                    if event.position > position:
-                        position = event.position
+                    if event.position > position or ends_job(event):
+                        position = max(position, event.position)
                         yield event
                     if ends_job(event):
                         return

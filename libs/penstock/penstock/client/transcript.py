@@ -39,6 +39,8 @@ class Transcript:
     def take(self, event: StreamEvent) -> str:
         """The text that the event adds; empty if it adds none. Repeated events change nothing."""
         if event.position <= self.position:
+            if self.last is None and not isinstance(event, Snapshot) and event.type in TERMINAL:
+                self.last = event  # an earlier attempt ended the job: the first end counts
             return ""
         if isinstance(event, Snapshot):
             return self._take_snapshot(event)
@@ -62,7 +64,8 @@ class Transcript:
             self.text = ""
             self.gaps += event.seq != 1
         else:
-            self.gaps += event.seq != self.position.seq + 1
+            # Before the first attempt numbers may be left out.
+            self.gaps += event.attempt > 0 and event.seq != self.position.seq + 1
         self.position = event.position
         if event.type in TERMINAL:
             self.last = event

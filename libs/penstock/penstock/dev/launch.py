@@ -24,7 +24,7 @@ __all__ = ["RunningStack", "attach", "bring_up", "take_down"]
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _POLL_S = 0.1
-_UP_TIMEOUT_S = 180.0
+_UP_TIMEOUT_S = 300.0
 _DOWN_TIMEOUT_S = 7.0
 """The supervisor needs five seconds at most; later it is killed, and its processes with it."""
 
@@ -128,7 +128,8 @@ def _wait_until_ready(
             if state.phase is Phase.READY and dev is not None:
                 return dev
             if state.phase is Phase.FAILED:
-                raise NotReady(state.message, hint="mend that and start again")
+                what, separator, fix = state.message.rpartition("; ")
+                raise NotReady(what if separator else fix, hint=fix if separator else "try again")
         if ended:
             raise NotReady(
                 f"the supervisor ended with status {supervisor.returncode}:\n"

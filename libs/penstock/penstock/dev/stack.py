@@ -10,6 +10,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,6 +38,8 @@ from penstock.dev.supervisor import Supervisor
 
 __all__ = ["supervise"]
 
+_PATIENCE = timedelta(seconds=60)
+"""For the first writes: a broker that has just come up on a busy machine is slow."""
 _SERVICES_STOP_S = 2.5
 _SERVERS_STOP_S = 2.0
 """Together below the five seconds within which Ctrl-C must have ended everything."""
@@ -64,7 +67,9 @@ class _Stack:
         self._began = clock.monotonic()
         self._secrets: DevSecrets = load_secrets(paths.secrets, now=clock.now())
         self._ports = StackPorts.pick(options, PortPicker())
-        self._kafka = KafkaSettings(bootstrap=f"{LOOPBACK}:{self._ports.kafka}")
+        self._kafka = KafkaSettings(
+            bootstrap=f"{LOOPBACK}:{self._ports.kafka}", delivery_timeout=_PATIENCE
+        )
 
     async def run(self) -> int:
         asked = asyncio.Event()

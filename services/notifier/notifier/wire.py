@@ -179,10 +179,10 @@ class Wire(asyncio.Protocol):
                     self._take(event)
             if self._ws.handshake_exc is not None and self._session is None:
                 self._answer_garbage()
+            self._flush()
         except Exception:
             log.exception("socket.failed")
-            self._close_for(INTERNAL)
-        self._flush()
+            self._give_up()
 
     def eof_received(self) -> None:
         """The client has finished sending: so do we."""
@@ -276,6 +276,12 @@ class Wire(asyncio.Protocol):
     # Inside.
 
     def _shake_hands(self, request: Request) -> None:
+        if self._ws.eof_sent:
+            # What came right behind the request broke the protocol: there is nobody to talk to.
+            self._metrics.refused.labels("400").inc()
+            self.is_closing = True
+            self._transport.abort()
+            return
         refusal = self._door.refusal(request)
         if refusal is not None:
             response = self._ws.reject(refusal.status, refusal.sentence + "\n")
@@ -290,6 +296,13 @@ class Wire(asyncio.Protocol):
         else:
             self._metrics.refused.labels(str(response.status_code)).inc()
             self._set_timer(_GOODBYE_S, self._transport.abort)
+
+    def _give_up(self) -> None:
+        try:
+            self._close_for(INTERNAL)
+        except Exception:
+            log.exception("socket.close_failed")
+            self._transport.abort()
 
     def _answer_garbage(self) -> None:
         if not self.is_closing and self._ws.state is State.CONNECTING:
@@ -338,6 +351,8 @@ class Wire(asyncio.Protocol):
 
     def _flush(self) -> None:
         for chunk in self._ws.data_to_send():
+            if self._transport.is_closing():
+                break
             if chunk:
                 self._transport.write(chunk)
             elif self._transport.can_write_eof():

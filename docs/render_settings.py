@@ -24,7 +24,7 @@ from pydantic import AnyHttpUrl, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-__all__ = ["SERVICES", "Row", "drift", "own_rows", "settings_class", "shared_rows"]
+__all__ = ["PAGE", "SERVICES", "Row", "drift", "own_rows", "settings_class", "shared_rows"]
 
 SERVICES = ("gateway", "llm-worker", "embedder", "recorder", "notifier")
 PAGE = Path(__file__).parent / "configuration.md"

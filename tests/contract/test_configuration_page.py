@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,9 @@ import yaml
 from llm_worker.providers_file import load_providers
 from penstock_kit.tasks import load_tasks
 
-DOCS = Path(__file__).parents[2] / "docs"
-sys.path.insert(0, str(DOCS))
+from docs import render_settings
 
-import render_settings  # noqa: E402 - a program beside the page, not a package
-
-PAGE = DOCS / "configuration.md"
+PAGE = render_settings.PAGE
 
 
 def test_page_is_current() -> None:

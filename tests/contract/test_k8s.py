@@ -93,7 +93,7 @@ def test_providers_file_is_read_by_llm_worker_and_gateway(
 
     providers = load_providers(path, environ={"OPENAI_API_KEY": "key"})
 
-    assert known_models(None, providers_file=path) == set(providers.models)
+    assert known_models(None, providers_file=path) == frozenset(providers.models)
 
 
 def test_pods_are_restricted(rendered: Rendered) -> None:
@@ -262,7 +262,8 @@ def _written(rendered: Rendered, name: str, folder: Path) -> Path:
 
 
 def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    return selector["matchLabels"].items() <= labels.items()
+    wanted: dict[str, str] = selector["matchLabels"]
+    return wanted.items() <= labels.items()
 
 
 def _millicores(pod: dict[str, Any]) -> int:

@@ -74,14 +74,14 @@ def answers_ok(url: str) -> bool:
         return False
 
 
-def serve(*, port: int, weights: Path, threads: int) -> None:
+def serve(*, host: str, port: int, weights: Path, threads: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     xllamacpp = importlib.import_module("xllamacpp")  # only this process needs its 33 MB
 
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
     params.model_alias = {MODEL_NAME}
-    params.hostnames = [LOOPBACK]
+    params.hostnames = [host]
     params.port = port
     params.n_parallel = SLOTS
     params.n_ctx = CONTEXT_TOKENS * SLOTS
@@ -106,6 +106,7 @@ def serve(*, port: int, weights: Path, threads: int) -> None:
 def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(description="Serve SmolLM2 on an OpenAI-compatible port.")
+    parser.add_argument("--host", default=LOOPBACK, help="address to listen on")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--weights", type=Path, default=None, help="another GGUF file")
     parser.add_argument(
@@ -115,7 +116,12 @@ def main() -> None:
         default=max(1, (os.cpu_count() or 2) // 2),
     )
     options = parser.parse_args()
-    serve(port=options.port, weights=options.weights or find_weights(), threads=options.threads)
+    serve(
+        host=options.host,
+        port=options.port,
+        weights=options.weights or find_weights(),
+        threads=options.threads,
+    )
 
 
 if __name__ == "__main__":

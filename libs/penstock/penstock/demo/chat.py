@@ -15,7 +15,7 @@ __all__ = ["show_chat"]
 _QUESTION = "Explain in four sentences why a river flows to the sea."
 _CUT_AFTER = 8
 """Delta events before the cut: some text is there, and more is to come."""
-_TIMEOUT_S = 120.0
+_TIMEOUT_S = 300.0
 
 
 async def show_chat(client: AsyncClient, report: Report) -> None:

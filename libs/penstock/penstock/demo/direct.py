@@ -20,7 +20,7 @@ from penstock.demo.report import Report
 
 __all__ = ["show_direct"]
 
-_TIMEOUT_S = 120.0
+_TIMEOUT_S = 300.0
 _POLL_MS = 500
 _PROGRAM = """\
 import sys

@@ -16,7 +16,7 @@ __all__ = ["find_docs", "show_search"]
 _COLLECTION = "penstock-docs"
 _QUESTION = "How does a service sign the events that it produces to Kafka itself?"
 _RIGHT_DOCUMENT = "docs/direct-producers.md"
-_TIMEOUT_S = 120.0
+_TIMEOUT_S = 300.0
 
 
 def find_docs() -> tuple[Path, ...]:

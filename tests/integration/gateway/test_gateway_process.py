@@ -41,9 +41,9 @@ def events_of(job: str) -> list[Any]:
     place = {"job": job, "attempt": 1, "at": at}
     output = ChatOutput(choices=[Choice(index=0, text="la la", finish_reason="stop")])
     return [
-        Started(**place, seq=1, task="chat", worker="w"),  # type: ignore[arg-type]  # mixed values
-        DeltaEvent(**place, seq=2, deltas=[TextDelta(text="la la")]),  # type: ignore[arg-type]  # mixed values
-        Completed(**place, seq=3, output=output),  # type: ignore[arg-type]  # mixed values
+        Started(**place, seq=1, task="chat", worker="w"),
+        DeltaEvent(**place, seq=2, deltas=[TextDelta(text="la la")]),
+        Completed(**place, seq=3, output=output),
     ]
 
 

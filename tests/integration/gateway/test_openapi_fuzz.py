@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -42,7 +43,7 @@ def gateway(
 
 @SCHEMA.parametrize()
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-def test_api_when_fuzzed_answers_as_declared(case: Case, gateway: GatewayProcess) -> None:
+def test_api_when_fuzzed_answers_as_declared(case: Case[Any], gateway: GatewayProcess) -> None:
     case.call_and_validate(
         base_url=gateway.url,
         headers={"authorization": f"Bearer {gateway.key}"},

@@ -6,8 +6,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,13 +22,18 @@ from penstock_contracts.events import JobEvent
 from penstock_contracts.topics import EVENTS
 from penstock_kit.auth.api_keys import make_api_key
 from penstock_kit.auth.table import credential_record
+from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.kafka.admin import ensure_topics
 from penstock_kit.kafka.ports import OutRecord
 from penstock_kit.kafka.producer import KafkaProducer
-from penstock_kit.settings import KafkaSettings
+from penstock_kit.redis_client import connect_redis
+from penstock_kit.settings import KafkaSettings, RedisSettings
 from penstock_kit.tasks import TaskCatalog
+from pydantic import SecretStr
 
-__all__ = ["GatewayProcess", "running_gateway"]
+from tests.support.redis_server import native_redis
+
+__all__ = ["GatewayProcess", "running_gateway", "whole_redis"]
 
 ID_SECRET = "0123456789abcdef" * 4
 
@@ -82,6 +87,20 @@ class GatewayProcess:
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return await asyncio.wait_for(self.process.wait(), 30)
+
+
+@contextmanager
+def whole_redis(folder: Path) -> Iterator[str]:
+    """A Redis of one's own whose job table counts as whole, as after a recorder's first look."""
+    with native_redis(folder) as url:
+        asyncio.run(_declare_whole(url))
+        yield url
+
+
+async def _declare_whole(url: str) -> None:
+    redis = connect_redis(RedisSettings(url=SecretStr(url)), name="test")
+    await redis.set(EPOCH_KEY, "test")
+    await redis.aclose()
 
 
 @asynccontextmanager

@@ -236,7 +236,7 @@ _KINDS: Final = (
         "table_unavailable",
         503,
         _SERVER,
-        "The job table does not answer",
+        "The job table is away or being rebuilt",
         "Jobs are accepted and run on; looking at them has to wait. Ask again after `Retry-After`.",
         should_retry=True,
     ),

@@ -170,7 +170,7 @@ async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[by
 
 def table_unavailable(error: TableAway) -> ApiError:
     """The answer where only the table could tell."""
-    message = "the job table does not answer; jobs run on, ask again later"
+    message = "the job table cannot tell at the moment; jobs run on, ask again later"
     return ApiError("table_unavailable", message, retry_after_s=error.retry_after_s)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pytest_asyncio
 from penstock_contracts.events import Completed, DeltaEvent, Started
 from penstock_contracts.parts import ChatOutput, Choice, TextDelta
 
-from tests.support.gateway_process import GatewayProcess, running_gateway
+from tests.support.gateway_process import GatewayProcess, running_gateway, whole_redis
 from tests.support.redis_server import native_redis
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
@@ -25,13 +25,19 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)
 CHAT: dict[str, Any] = {"task": "chat", "input": "hello"}
 
 
+@pytest.fixture(scope="module")
+def table_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with whole_redis(tmp_path_factory.mktemp("table")) as url:
+        yield url
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(
-    tmp_path_factory: pytest.TempPathFactory, kafka_bootstrap: str, redis_url: str
+    tmp_path_factory: pytest.TempPathFactory, kafka_bootstrap: str, table_url: str
 ) -> AsyncIterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("gateway")
     async with running_gateway(
-        folder, kafka_bootstrap=kafka_bootstrap, redis_url=redis_url
+        folder, kafka_bootstrap=kafka_bootstrap, redis_url=table_url
     ) as gateway:
         yield gateway
 
@@ -164,13 +170,13 @@ async def test_memory_when_idle_is_small(gateway: GatewayProcess) -> None:
 
 
 async def test_redis_when_gone_leaves_submits_alone(tmp_path: Path, kafka_bootstrap: str) -> None:
-    with native_redis(tmp_path) as url:
+    with native_redis(tmp_path) as gone:
         pass
     async with (
         running_gateway(
             tmp_path,
             kafka_bootstrap=kafka_bootstrap,
-            redis_url=url,
+            redis_url=gone,
             PENSTOCK_REDIS__TIMEOUT="0.2",
         ) as gateway,
         gateway.client() as client,
@@ -184,10 +190,10 @@ async def test_redis_when_gone_leaves_submits_alone(tmp_path: Path, kafka_bootst
 
 
 async def test_sigterm_when_streams_and_waiters_are_open_sends_them_away(
-    tmp_path: Path, kafka_bootstrap: str, redis_url: str
+    tmp_path: Path, kafka_bootstrap: str, table_url: str
 ) -> None:
     async with (
-        running_gateway(tmp_path, kafka_bootstrap=kafka_bootstrap, redis_url=redis_url) as gateway,
+        running_gateway(tmp_path, kafka_bootstrap=kafka_bootstrap, redis_url=table_url) as gateway,
         gateway.client() as client,
     ):
         job = (await client.post("/v1/jobs", json=CHAT)).json()["id"]

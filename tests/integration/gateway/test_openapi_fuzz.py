@@ -18,8 +18,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.support.gateway_process import GatewayProcess, running_gateway
+from tests.support.gateway_process import GatewayProcess, running_gateway, whole_redis
 
+pytestmark = pytest.mark.timeout(300)
 DOCUMENT = Path(__file__).parents[3] / "docs" / "openapi.json"
 SCHEMA = schemathesis.openapi.from_path(DOCUMENT).exclude(path_regex="/events$")
 CHECKS = [
@@ -32,17 +33,17 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def gateway(
-    tmp_path_factory: pytest.TempPathFactory, kafka_bootstrap: str, redis_url: str
+    tmp_path_factory: pytest.TempPathFactory, kafka_bootstrap: str
 ) -> Iterator[GatewayProcess]:
     folder = tmp_path_factory.mktemp("gateway")
-    with asyncio.Runner() as runner:
-        context = running_gateway(folder, kafka_bootstrap=kafka_bootstrap, redis_url=redis_url)
+    with whole_redis(folder) as url, asyncio.Runner() as runner:
+        context = running_gateway(folder, kafka_bootstrap=kafka_bootstrap, redis_url=url)
         yield runner.run(context.__aenter__())
         runner.run(context.__aexit__(None, None, None))
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_api_when_fuzzed_answers_as_declared(case: Case[Any], gateway: GatewayProcess) -> None:
     case.call_and_validate(
         base_url=gateway.url,

@@ -15,6 +15,7 @@ from tests.acceptance.conftest import Stack
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"<!-- test: (\w+) -->\n```\w+\n(.*?)```", README, re.DOTALL)
+PROOFS = ['"status": ?"completed"', "finish reason: (stop|length)", "event completed"]
 
 
 def test_readme_is_short_and_has_three_calls() -> None:
@@ -41,4 +42,4 @@ def test_readme_block_runs(number: int, stack: Stack, tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    assert "completed" in done.stdout
+    assert re.search(PROOFS[number], done.stdout)

@@ -8,19 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.client import AsyncClient, Client, Transcript
+    from penstock.client import AsyncClient, Client
     from penstock.producing import EventProducer, ProducerIdentity, SyncEventProducer
 
-__all__ = [
-    "AsyncClient",
-    "Client",
-    "EventProducer",
-    "ProducerIdentity",
-    "SyncEventProducer",
-    "Transcript",
-]
+__all__ = ["AsyncClient", "Client", "EventProducer", "ProducerIdentity", "SyncEventProducer"]
 
-_CLIENTS = {"AsyncClient", "Client", "Transcript"}
+_CLIENTS = {"AsyncClient", "Client"}
 
 
 def __getattr__(name: str) -> Any:

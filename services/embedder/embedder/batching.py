@@ -52,7 +52,7 @@ class Batcher:
         self._clock = clock
         self._metrics = metrics
         self._waiting = WaitingTexts(policy)
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._runners: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -85,17 +85,17 @@ class Batcher:
                 other jobs of its batch are not affected.
             Retryable: the model is away, or it broke on a text.
         """
+        assert texts, "a job without texts has nothing to wait for"
         ticket = Ticket(texts, urgency=urgency, dimensions=dimensions)
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._waiting.has_room_for(ticket))
-            self._waiting.add(ticket, now=self._clock.monotonic())
-            self._changed.notify_all()
-        self._show_waiting()
+        while not self._waiting.has_room_for(ticket):
+            await self._changed.wait()
+        self._waiting.add(ticket, now=self._clock.monotonic())
+        self._tell_change()
         try:
             await ticket.done
         finally:
             self._waiting.withdraw(ticket)
-            self._show_waiting()
+            self._tell_change()
         return Share(ticket.vectors, ticket.billed_tokens, ticket.is_exact)
 
     async def _run_batches(self) -> None:
@@ -110,11 +110,9 @@ class Batcher:
                 raise
 
     async def _next_batch(self) -> Batch:
-        async with self._changed:
-            while (batch := self._waiting.next_batch(now=self._clock.monotonic())) is None:
-                await self._changed.wait()
-            self._changed.notify_all()
-        self._show_waiting()
+        while (batch := self._waiting.next_batch(now=self._clock.monotonic())) is None:
+            await self._changed.wait()
+        self._tell_change()
         return batch
 
     async def _run(self, batch: Batch, items: Sequence[Item]) -> None:
@@ -157,7 +155,10 @@ class Batcher:
         self._metrics.tokens.inc(tokens)
         self._metrics.padding_tokens.inc(padded - tokens)
 
-    def _show_waiting(self) -> None:
+    def _tell_change(self) -> None:
+        """Wake whoever waits for texts or for room; each looks for itself."""
+        self._changed.set()
+        self._changed = asyncio.Event()
         for urgency in Urgency:
             self._metrics.waiting_texts.labels(urgency.value).set(self._waiting.count(urgency))
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import orjson
 import pytest
+import pytest_asyncio
 from penstock.dev.ports import PortPicker
 from penstock_contracts.catalog import CE_REQUEST
 from penstock_contracts.codec import dumps
@@ -24,12 +25,17 @@ from penstock_contracts.envelope import Envelope, encode_headers
 from penstock_contracts.events import TERMINAL
 from penstock_contracts.ids import derived_job_id
 from penstock_contracts.topics import EVENTS
+from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.kafka.admin import ensure_topics
 from penstock_kit.kafka.consumer import GroupConsumer
 from penstock_kit.kafka.ports import OutRecord
 from penstock_kit.kafka.producer import KafkaProducer
-from penstock_kit.settings import KafkaSettings
+from penstock_kit.redis_client import connect_redis
+from penstock_kit.settings import KafkaSettings, RedisSettings
 from penstock_kit.tasks import TaskCatalog
+from pydantic import SecretStr
+
+pytestmark = pytest.mark.timeout(300)  # a loaded machine needs a minute to load the model
 
 SOURCE = "/tests/embedder"
 
@@ -63,7 +69,7 @@ class Embedder:
         await asyncio.to_thread(self._wait_ready)
 
     def _wait_ready(self) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 100
         while time.monotonic() < end:
             try:
                 with urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
@@ -99,7 +105,7 @@ class Embedder:
         return self.events[job]
 
     def _read_to_end(self, job: str) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 100
         while time.monotonic() < end:
             for record in self.consumer.poll(0.2, 500):
                 event = orjson.loads(record.value or b"{}")
@@ -109,7 +115,7 @@ class Embedder:
         pytest.fail(f"job {job} did not end: {self.events.get(job)}")
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def embedder(
     kafka_bootstrap: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Embedder]:
@@ -117,6 +123,10 @@ async def embedder(
     await ensure_topics(made.settings, TaskCatalog.builtin().topics(), partitions=2)
     await made.producer.start()
     made.consumer.subscribe([EVENTS.name], lambda _change: None)
+    redis = connect_redis(RedisSettings(url=SecretStr(redis_url)), name="test")
+    # A recorder writes it: without, workers wait with whatever may have been begun before.
+    await redis.set(EPOCH_KEY, "1")
+    await redis.aclose()
     await made.start()
     yield made
     assert made.process is not None

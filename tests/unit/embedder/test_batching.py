@@ -213,3 +213,31 @@ async def test_stop_when_texts_wait_tells_their_jobs_to_retry(model: ScriptedMod
     for job in jobs:
         with pytest.raises(Retryable):
             await job
+
+
+async def test_embed_when_a_waiting_job_is_cancelled_lets_the_next_one_in(
+    model: ScriptedModel,
+) -> None:
+    """Room that a cancel makes is told as well, else a job waits before an idle model."""
+    batcher = Batcher(
+        model,
+        policy=BatchPolicy(max_waiting_texts=1),
+        clock=SystemClock(),
+        metrics=Metrics(MetricsMaker()),
+    )
+    await batcher.start()
+    model.gate.clear()
+    running = asyncio.create_task(embed(batcher, model, "a"))
+    await settle()
+    waiting = asyncio.create_task(embed(batcher, model, "b"))
+    await settle()
+    outside = asyncio.create_task(embed(batcher, model, "c"))
+    await settle()
+
+    waiting.cancel()
+    await settle()
+    model.gate.set()
+    await asyncio.gather(running, outside)
+
+    assert model.batches == [["a"], ["c"]]
+    await batcher.stop()

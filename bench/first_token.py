@@ -19,7 +19,7 @@ PROVIDER_MS = 20
 BODY = {
     "task": "chat",
     "model": MODEL,
-    "input": {"messages": [{"role": "user", "content": "tokens=128 tell me something"}]},
+    "input": {"messages": [{"role": "user", "content": "Tell me something."}]},
 }
 
 
@@ -70,9 +70,9 @@ async def _first_delta(ws: aiohttp.ClientWebSocketResponse, job: str) -> float:
     first = 0.0
     while True:
         frame = json.loads(await ws.receive_str())
-        if frame.get("job") != job and frame.get("snapshot", {}).get("job") != job:
+        if frame.get("job") != job:
             continue
-        event = frame.get("event") or frame.get("snapshot") or {}
+        event = frame["event"] if frame["type"] == "event" else frame
         has_output = event.get("type") == "delta" or bool(event.get("deltas"))
         if has_output and not first:
             first = time.perf_counter()

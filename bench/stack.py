@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -34,22 +33,19 @@ class Stack:
 
 
 @contextmanager
-def running_stack(folder: Path, *, first_token_ms: int = 20, rate: int = 100) -> Iterator[Stack]:
+def running_stack(
+    folder: Path, *, script: str = "ttft_ms=20;rate=100;tokens=128"
+) -> Iterator[Stack]:
     """Start the fake provider and a stack in `folder`; stop both at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
-    provider = subprocess.Popen(
-        [
-            sys.executable, "-m", "tests.support.fake_provider", "--port", str(port),
-            "--script", f"ttft_ms={first_token_ms};rate={rate}",
-        ],
-        cwd=ROOT,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "tests.support.fake_provider", "--script", script]
+    provider = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert provider.stdout is not None
+    base_url = provider.stdout.readline().removeprefix("ready ").strip()
     providers = folder / "providers.yaml"
     providers.write_text(
-        f"providers:\n  fake: {{base_url: 'http://127.0.0.1:{port}/v1'}}\n"
-        f"models:\n  {MODEL}: {{provider: fake, upstream: {MODEL}}}\n"
-        f"default_model: {MODEL}\n"
+        f"providers:\n  fake:\n    base_url: {base_url}\n    models: [{MODEL}]\n"
+        f"default_models: [{MODEL}]\n"
     )
     try:
         began = time.monotonic()
@@ -67,9 +63,3 @@ def _penstock(*arguments: str) -> None:
     subprocess.run(
         [sys.executable, "-m", "penstock", *arguments], check=True, cwd=ROOT, timeout=300
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

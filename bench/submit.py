@@ -17,7 +17,7 @@ WARM_UP = 200
 BODY = {
     "task": "chat",
     "model": MODEL,
-    "input": {"messages": [{"role": "user", "content": "tokens=1 " + "x" * 900}]},
+    "input": {"messages": [{"role": "user", "content": "[[tokens=1]] " + "x" * 900}]},
 }
 
 

@@ -14,10 +14,7 @@ __all__ = ["MAX_DEPTH", "decode_json", "decode_model", "dumps", "encode_model", 
 MAX_DEPTH = 32
 """Deepest nesting accepted. orjson decodes 500 levels that it cannot encode again."""
 
-_OPENERS = (ord("{"), ord("["))
-_CLOSERS = (ord("}"), ord("]"))
-_QUOTE = ord('"')
-_BACKSLASH = ord("\\")
+_CONTAINERS = frozenset({dict, list})
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -31,14 +28,15 @@ def decode_json(raw: bytes, *, max_bytes: int | None = None) -> Any:
     if max_bytes is not None and len(raw) > max_bytes:
         message = f"the body has {len(raw)} bytes, at most {max_bytes} are accepted"
         raise MalformedJson(message)
-    if _may_be_deep(raw) and _depth(raw) > MAX_DEPTH:
-        message = f"the JSON is nested deeper than {MAX_DEPTH} levels"
-        raise MalformedJson(message)
     try:
-        return orjson.loads(raw)
+        value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         message = f"not valid JSON at line {error.lineno}, column {error.colno}"
         raise MalformedJson(message) from None
+    if _is_too_deep(value):
+        message = f"the JSON is nested deeper than {MAX_DEPTH} levels"
+        raise MalformedJson(message)
+    return value
 
 
 def decode_model(model: type[M], raw: bytes, *, max_bytes: int | None = None) -> M:
@@ -75,27 +73,16 @@ def dumps(value: Any) -> bytes:
     return orjson.dumps(value)
 
 
-def _may_be_deep(raw: bytes) -> bool:
-    return raw.count(b"[") + raw.count(b"{") > MAX_DEPTH
-
-
-def _depth(raw: bytes) -> int:
-    """The deepest nesting outside of strings; linear, no recursion."""
-    depth = deepest = 0
-    in_string = escaped = False
-    for byte in raw:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == _BACKSLASH:
-                escaped = True
-            elif byte == _QUOTE:
-                in_string = False
-        elif byte == _QUOTE:
-            in_string = True
-        elif byte in _OPENERS:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in _CLOSERS:
-            depth -= 1
-    return deepest
+def _is_too_deep(value: Any) -> bool:
+    """Whether containers lie deeper than `MAX_DEPTH`; goes down level by level, no recursion."""
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _CONTAINERS
+        ]
+        if not level:
+            return False
+    return True

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 from penstock_contracts.models import Fact
 
@@ -205,6 +205,11 @@ class Usage(Fact):
     estimated: bool = Field(
         default=False, description="True where the provider sent no usage (cut streams)."
     )
+
+    @model_serializer(mode="wrap")
+    def _with_cost(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An unknown cost is said (`null`), even where members without a value are left out."""
+        return {"cost_usd": None, **serialize(self)}
 
 
 class JobError(Fact):

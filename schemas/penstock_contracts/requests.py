@@ -140,7 +140,7 @@ class EmbedInput(Order):
 
     texts: list[NonEmpty] = Field(min_length=1, max_length=2048)
     dimensions: int | None = Field(
-        default=None, gt=0, description="Refused where the model cannot shorten."
+        strict=True, default=None, gt=0, description="Refused where the model cannot shorten."
     )
 
 
@@ -155,8 +155,8 @@ class Document(Order):
 class ChunkOptions(Order):
     """How documents are cut, in tokens of the embedding model."""
 
-    size: int = Field(default=200, ge=16, le=8192)
-    overlap: int = Field(default=20, ge=0)
+    size: int = Field(strict=True, default=200, ge=16, le=8192)
+    overlap: int = Field(strict=True, default=20, ge=0)
 
     @model_validator(mode="after")
     def _makes_progress(self) -> Self:
@@ -189,8 +189,8 @@ class SearchInput(Order):
 
     collection: Name
     query: NonEmpty
-    limit: int = Field(default=10, ge=1, le=100)
-    score_threshold: float | None = Field(default=None, ge=-1, le=1)
+    limit: int = Field(strict=True, default=10, ge=1, le=100)
+    score_threshold: float | None = Field(strict=True, default=None, ge=-1, le=1)
     filters: dict[str, FilterValue] = Field(default_factory=dict, max_length=32)
 
 
@@ -206,16 +206,16 @@ INPUT_MODELS: dict[TaskKind, type[Order]] = {
 class Params(Order):
     """Sampling parameters, OpenAI's names and ranges; what is set is passed on."""
 
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    temperature: float | None = Field(strict=True, default=None, ge=0, le=2)
+    top_p: float | None = Field(strict=True, default=None, gt=0, le=1)
+    max_tokens: int | None = Field(strict=True, default=None, ge=1, le=1_000_000)
     stop: str | list[str] | None = None
-    seed: int | None = None
-    n: int | None = Field(default=None, ge=1, le=128)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    seed: int | None = Field(default=None, strict=True)
+    n: int | None = Field(strict=True, default=None, ge=1, le=128)
+    presence_penalty: float | None = Field(strict=True, default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(strict=True, default=None, ge=-2, le=2)
+    logprobs: bool | None = Field(default=None, strict=True)
+    top_logprobs: int | None = Field(strict=True, default=None, ge=0, le=20)
     tools: list[dict[str, Any]] | None = Field(default=None, max_length=128)
     tool_choice: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None

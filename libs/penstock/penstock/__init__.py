@@ -8,12 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.client import AsyncClient, Client
+    from penstock.client import AsyncClient, Client, Transcript
     from penstock.producing import EventProducer, ProducerIdentity, SyncEventProducer
 
-__all__ = ["AsyncClient", "Client", "EventProducer", "ProducerIdentity", "SyncEventProducer"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "EventProducer",
+    "ProducerIdentity",
+    "SyncEventProducer",
+    "Transcript",
+]
 
-_CLIENTS = {"AsyncClient", "Client"}
+_CLIENTS = {"AsyncClient", "Client", "Transcript"}
 
 
 def __getattr__(name: str) -> Any:

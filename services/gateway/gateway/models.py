@@ -41,6 +41,7 @@ _Deadline = Annotated[
     Field(
         gt=0,
         le=MAX_DEADLINE_S,
+        strict=True,
         description="Seconds from now; a job that has not started by then expires, free of charge.",
     ),
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 from penstock_kit.lifecycle import Service, run_service
 from penstock_kit.settings import load_settings
 from penstock_kit.telemetry.logs import configure_logs
@@ -15,7 +13,7 @@ from recorder.wiring import build_service
 async def _make() -> Service:
     settings = load_settings(RecorderSettings)
     secret = settings.auth.id_secret.get_secret_value()
-    configure_logs(settings.log, "recorder", uuid4().hex[:8], known_secrets=[secret])
+    configure_logs(settings.log, "recorder", settings.instance, known_secrets=[secret])
     return build_service(settings)
 
 

@@ -171,7 +171,7 @@ async def _recorded(client: AsyncClient, job: str) -> Job:
 
 async def _tail(target: Target, out: Out, job: str | None) -> None:
     notifier = target.notifier if job is None else None
-    async with AsyncClient(target.gateway, target.key, socket_url=notifier) as client:
+    async with AsyncClient(target.gateway, target.key, notifier=notifier) as client:
         stream = client.follow() if job is None else client.events(job)
         async with aclosing(stream) as events:
             async for event in events:

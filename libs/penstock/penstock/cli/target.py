@@ -33,9 +33,7 @@ GatewayOption = Annotated[
 ]
 NotifierOption = Annotated[
     str | None,
-    typer.Option(
-        "--notifier", help="ws(s)://host:port/v1/socket; default $PENSTOCK_CLIENT__NOTIFIER."
-    ),
+    typer.Option("--notifier", help="ws(s)://host:port; default $PENSTOCK_CLIENT__NOTIFIER."),
 ]
 KeyOption = Annotated[
     str | None,

@@ -34,6 +34,7 @@ from penstock.client.wire import (
 
 __all__ = ["AsyncClient"]
 
+_SOCKET_PATH = "/v1/socket"
 _SILENCE_S = 45.0
 """A stream that sends nothing for so long, not even a heartbeat (15 s), is broken."""
 
@@ -41,7 +42,8 @@ _SILENCE_S = 45.0
 class AsyncClient:
     """Talks to one gateway (and its notifier) with one credential. Use it as a context manager.
 
-    `socket_url` is the notifier's address; without it a job's own `links.socket` is used.
+    `notifier` is the notifier's address (`ws://host:port`); without it a job's own `links.socket`
+    is used.
     """
 
     def __init__(
@@ -49,11 +51,11 @@ class AsyncClient:
         gateway: str,
         api_key: str,
         *,
-        socket_url: str | None = None,
+        notifier: str | None = None,
         timeout: timedelta = timedelta(seconds=30),
     ) -> None:
         self._api_key = api_key
-        self._socket_url = socket_url
+        self._socket_url = f"{notifier.rstrip('/')}{_SOCKET_PATH}" if notifier is not None else None
         self._timeout_s = timeout.total_seconds()
         self._http = httpx2.AsyncClient(
             base_url=gateway,
@@ -190,7 +192,7 @@ class AsyncClient:
             Unreachable: the notifier's address is not known, or the connection broke too often.
         """
         if self._socket_url is None:
-            raise Unreachable("the notifier's address is not known; give socket_url")
+            raise Unreachable("the notifier's address is not known; give notifier")
         backoff = Backoff()
         while True:
             cause: Exception | None = None
@@ -245,7 +247,7 @@ class AsyncClient:
         url = self._socket_url or (await self.get(job)).links.socket
         if url is None:
             raise Unreachable(
-                "the notifier's address is not known; give socket_url, "
+                "the notifier's address is not known; give notifier, "
                 "or set PENSTOCK_GATEWAY__SOCKET_URL"
             )
         async with aclosing(

@@ -25,7 +25,7 @@ _PRODUCER = "demo"
 async def run_demo(dev: DevJson, *, say: Callable[[str], None]) -> Report:
     """Show the three parts on a running stack; failures are in the report."""
     report = Report(clock=SystemClock(), say=say)
-    async with AsyncClient(dev.gateway, dev.api_key, socket_url=dev.notifier) as client:
+    async with AsyncClient(dev.gateway, dev.api_key, notifier=dev.notifier) as client:
         with report.part("A chat job by REST, its tokens on a WebSocket that is cut and resumed"):
             await show_chat(client, report)
         with report.part("The documentation of this repository, ingested and searched"):

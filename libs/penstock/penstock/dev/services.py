@@ -66,7 +66,6 @@ def service_units(
         _unit(service, number, env={**shared, **own[service]}, paths=paths, ports=ports)
         for service in SERVICES
         for number in range(1, options.count(service) + 1)
-        if importlib.util.find_spec(f"{service.replace('-', '_')}.__main__")
     ]
 
 

@@ -167,7 +167,7 @@ class _Stack:
         has_model_server = self._options.providers is None
         return DevJson(
             gateway=f"http://{LOOPBACK}:{ports.gateway}",
-            notifier=f"ws://{LOOPBACK}:{ports.notifier}/v1/socket",
+            notifier=f"ws://{LOOPBACK}:{ports.notifier}",
             kafka=f"{LOOPBACK}:{ports.kafka}",
             redis=f"redis://{LOOPBACK}:{ports.redis}/0",
             model_server=f"http://{LOOPBACK}:{ports.model_server}/v1" if has_model_server else None,

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.provider_process import fake_provider
+
 ROOT = Path(__file__).parents[1]
 MODEL = "fake"
 
@@ -38,25 +40,15 @@ def running_stack(
 ) -> Iterator[Stack]:
     """Start the fake provider and a stack in `folder`; stop both at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.support.fake_provider", "--script", script]
-    provider = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert provider.stdout is not None
-    base_url = provider.stdout.readline().removeprefix("ready ").strip()
-    providers = folder / "providers.yaml"
-    providers.write_text(
-        f"providers:\n  fake:\n    base_url: {base_url}\n    models: [{MODEL}]\n"
-        f"default_models: [{MODEL}]\n"
-    )
-    try:
-        began = time.monotonic()
-        _penstock("dev", "up", "--data", str(folder), "--providers", str(providers))
-        up_s = time.monotonic() - began
-        found = json.loads((folder / "dev.json").read_text())
-        yield Stack(found["gateway"], found["notifier"], found["api_key"], folder, up_s)
-    finally:
-        _penstock("dev", "down", "--data", str(folder))
-        provider.terminate()
-        provider.wait(10)
+    with fake_provider(folder, script=script) as provider:
+        try:
+            began = time.monotonic()
+            _penstock("dev", "up", "--data", str(folder), "--providers", str(provider.providers))
+            up_s = time.monotonic() - began
+            found = json.loads((folder / "dev.json").read_text())
+            yield Stack(found["gateway"], found["notifier"], found["api_key"], folder, up_s)
+        finally:
+            _penstock("dev", "down", "--data", str(folder))
 
 
 def _penstock(*arguments: str) -> None:

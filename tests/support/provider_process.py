@@ -42,8 +42,8 @@ def fake_provider(folder: Path, *, script: str = "") -> Iterator[ProviderProcess
     try:
         base_url = process.stdout.readline().removeprefix("ready ").strip()
         providers.write_text(
-            f"providers:\n  fake:\n    base_url: {base_url}\n    models: [fake]\n"
-            "default_models: [fake]\n"
+            f"providers:\n  fake:\n    base_url: {base_url}\n"
+            f"models:\n  fake: {{provider: fake, upstream: fake}}\ndefault_model: fake\n"
         )
         yield ProviderProcess(base_url, providers, log)
     finally:

@@ -15,7 +15,7 @@ from penstock_contracts.parts import JobError, Output
 from penstock_contracts.requests import Charge
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Busy, Fatal, Rejected, Retryable
-from penstock_kit.intake import Intake, VerifiedRequest
+from penstock_kit.intake import Intake, RejectedJob, Sender, VerifiedRequest
 from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome
 from penstock_kit.jobs.cancelling import CancelBoard, Interruptible, JobCancelled, RunningJobs
 from penstock_kit.jobs.emitter import JobEmitter
@@ -65,7 +65,7 @@ class Surroundings:
     ledger: JobLedger
     board: CancelBoard
     running: RunningJobs
-    emitter: Callable[[VerifiedRequest, int, TraceContext], JobEmitter]
+    emitter: Callable[[VerifiedRequest | Sender, int, TraceContext], JobEmitter]
     tasks: Tasks
     prices: Prices
     spec: ModelSpec
@@ -87,7 +87,11 @@ class JobHandler:
             Rejected: the record belongs into the dead letters.
             Busy: Kafka, Redis or the blob store is away, or the process drains; keep the record.
         """
-        request = self._around.intake.verify(delivery.record)
+        try:
+            request = self._around.intake.verify(delivery.record)
+        except RejectedJob as error:
+            await self._refuse_sender(error)
+            raise
         trace = child_of(request.envelope.traceparent, request.envelope.tracestate)
         with job_context(tenant=request.tenant, job=request.job, trace_id=trace.trace_id):
             try:
@@ -97,6 +101,15 @@ class JobHandler:
             except Retryable as error:
                 # The lanes count these and give up; what is merely away is waited for.
                 raise Busy(str(error), retry_after_s=error.retry_after_s or 1.0) from error
+
+    async def _refuse_sender(self, error: RejectedJob) -> None:
+        """Tell whoever waits for the job why it will never run; no attempt was ever begun."""
+        envelope = error.sender.envelope
+        trace = child_of(envelope.traceparent, envelope.tracestate)
+        try:
+            await self._around.emitter(error.sender, 1, trace).failed(_refused(error))
+        except Retryable as away:
+            raise Busy(str(away), retry_after_s=away.retry_after_s or 1.0) from away
 
 
 class _JobRun:

@@ -15,7 +15,7 @@ from penstock_kit.blobs.store import BlobStore
 from penstock_kit.clock import SystemClock
 from penstock_kit.control import ControlBoard
 from penstock_kit.errors import Fatal
-from penstock_kit.intake import Intake, VerifiedRequest
+from penstock_kit.intake import Intake, Sender, VerifiedRequest
 from penstock_kit.jobs.attempts import Attempts
 from penstock_kit.jobs.cancelling import RunningJobs
 from penstock_kit.jobs.emitter import JobEmitter
@@ -168,7 +168,7 @@ async def _surroundings(
 ) -> Surroundings:
     blobs = BlobStore(settings.blobs)
 
-    def emitter(request: VerifiedRequest, attempt: int, trace: TraceContext) -> JobEmitter:
+    def emitter(request: VerifiedRequest | Sender, attempt: int, trace: TraceContext) -> JobEmitter:
         return JobEmitter(
             producer=producer,
             blobs=blobs,

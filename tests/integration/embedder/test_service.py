@@ -162,7 +162,7 @@ async def test_ingest_and_search_when_run_find_the_passage_of_the_own_tenant_onl
 
     assert own["output"]["hits"][0]["document"] == "rivers"
     assert own["usage"]["input_tokens"] > 0
-    assert "cost_usd" not in own["usage"]
+    assert own["usage"]["cost_usd"] is None
     assert foreign["output"]["hits"] == []
 
 
@@ -184,6 +184,16 @@ async def test_embed_when_a_text_is_blank_fails_and_names_it(embedder: Embedder)
     assert end["type"] == "failed"
     assert end["error"]["code"] == "empty_text"
     assert end["error"]["param"] == "input.texts.1"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_embed_when_the_request_has_unknown_fields_fails_and_names_one(
+    embedder: Embedder,
+) -> None:
+    events = await embedder.run("embed", {"texts": ["fine"]}, colour="blue")
+
+    assert [event["type"] for event in events] == ["failed"]
+    assert events[0]["error"]["param"] == "colour"
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -20,6 +20,7 @@ from penstock_kit.jobs.publishing import StatePublisher
 from penstock_kit.jobs.reading import JobRecords
 from penstock_kit.jobs.rebuild import Rebuild
 from penstock_kit.kafka.consumer import GroupConsumer
+from penstock_kit.kafka.factory import Pace
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.kafka.scan import KafkaScan
 from penstock_kit.lifecycle import Part, Service
@@ -47,7 +48,9 @@ class _Core:
         self.metrics = RecorderMetrics(self.registry)
         self.fail = fail
         self.redis = connect_redis(settings.redis, name="recorder")
-        self.producer = KafkaProducer(settings.kafka, client_id="recorder", on_fatal=fail)
+        self.producer = KafkaProducer(
+            settings.kafka, client_id="recorder", pace=Pace.BATCH, on_fatal=fail
+        )
         secret = settings.auth.id_secret.get_secret_value().encode()
         self.producers = ProducerKeys(secret)
         self.request_topics = load_tasks(settings.tasks_file).request_topics()
@@ -101,7 +104,9 @@ def _folding(core: _Core) -> Folding:
 
 def _pump(settings: RecorderSettings, core: _Core, folding: Folding) -> Pump:
     return Pump(
-        lambda: GroupConsumer(settings.kafka, settings.recorder.group, client_id="recorder"),
+        lambda: GroupConsumer(
+            settings.kafka, settings.recorder.group, client_id="recorder", pace=Pace.BATCH
+        ),
         topics=[*core.request_topics, EVENTS.name],
         take=folding.take,
         clock=core.clock,

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from penstock_kit.errors import Retryable
 from penstock_kit.kafka.errors import consumer_fault, is_beyond_repair
-from penstock_kit.kafka.factory import make_consumer
+from penstock_kit.kafka.factory import Pace, make_consumer
 from penstock_kit.kafka.ports import Assignment, BrokerFault, Record, TopicPartition
 from penstock_kit.settings import KafkaSettings
 
@@ -33,12 +33,20 @@ class GroupConsumer:
     The thread that calls `poll` owns it: no method may run beside another.
     """
 
-    def __init__(self, settings: KafkaSettings, group: str, *, client_id: str = "penstock") -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        group: str,
+        *,
+        client_id: str = "penstock",
+        pace: Pace = Pace.PROMPT,
+    ) -> None:
         self._group = group
         self._client = make_consumer(
             settings,
             group,
             client_id=client_id,
+            pace=pace,
             overrides={"error_cb": self._on_error, "on_commit": self._on_commit},
         )
         self._on_change: Callable[[Assignment], None] = lambda _: None

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from penstock_kit.errors import Fatal, PenstockError
 from penstock_kit.kafka.errors import consumer_fault, delivery_error, is_beyond_repair
-from penstock_kit.kafka.factory import make_producer
+from penstock_kit.kafka.factory import Pace, make_producer
 from penstock_kit.kafka.ports import Ack, BrokerFault, OutRecord, ProducerFull
 from penstock_kit.settings import KafkaSettings
 
@@ -52,10 +52,12 @@ class KafkaProducer:
         settings: KafkaSettings,
         *,
         client_id: str = "penstock",
+        pace: Pace = Pace.PROMPT,
         on_fatal: Callable[[Fatal], None] | None = None,
     ) -> None:
         self._settings = settings
         self._client_id = client_id
+        self._pace = pace
         self._on_fatal = on_fatal
         self._client: Producer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,7 +72,10 @@ class KafkaProducer:
             return
         self._loop = asyncio.get_running_loop()
         self._client = make_producer(
-            self._settings, client_id=self._client_id, overrides={"error_cb": self._on_error}
+            self._settings,
+            client_id=self._client_id,
+            pace=self._pace,
+            overrides={"error_cb": self._on_error},
         )
         self._thread = threading.Thread(
             target=self._poll_until_stopped, name=f"{self._client_id}-acks", daemon=True

@@ -120,7 +120,6 @@ def kafka_spec(node: KafkaNode, *, log: Path, jars: Path | None = None) -> Proce
         f"-Xmx{node.heap}",
         "-Xms128m",
         "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
         "-XX:-UsePerfData",
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={logging}",

@@ -66,8 +66,8 @@ class Pace(StrEnum):
 _LINGER_MS: Final = {Pace.PROMPT: 0, Pace.BATCH: 50}
 """Prompt batches form by themselves while five requests are in flight."""
 _FETCH_MIN_BYTES: Final = {Pace.PROMPT: 1, Pace.BATCH: 64 * 1024}
-_FETCH_WAIT_OF: Final = {Pace.PROMPT: _FETCH_WAIT_MS, Pace.BATCH: 15}
-"""Batches wait this long for more, also when there is nothing: 66 small requests a second."""
+_FETCH_WAIT_OF: Final = {Pace.PROMPT: _FETCH_WAIT_MS, Pace.BATCH: 30}
+"""Batches wait this long for more, also when there is nothing: 33 requests a second."""
 
 _PRODUCER_QUEUE_RECORDS: Final = 100_000
 _PRODUCER_QUEUE_KBYTES: Final = 64 * 1024

@@ -118,8 +118,11 @@ def kafka_spec(node: KafkaNode, *, log: Path, jars: Path | None = None) -> Proce
     command = (
         str(java),
         f"-Xmx{node.heap}",
-        "-Xms128m",
+        f"-Xms{node.heap}",  # untouched pages cost nothing, growing costs pauses
+        "-Xmn128m",
         "-XX:+UseSerialGC",
+        # The optimising compiler needs minutes to pay for itself, and two cores while it works.
+        "-XX:TieredStopAtLevel=1",
         "-XX:-UsePerfData",
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={logging}",

@@ -29,7 +29,9 @@ def terminal_events(bootstrap: str) -> dict[str, list[str]]:
                 assert message is not None, "the log ended before its end offset"
                 assert message.error() is None, message.error()
                 headers = dict(message.headers() or [])
-                name = headers["ce_type"].decode().split(".")[-2]
+                kind = headers["ce_type"]
+                assert isinstance(kind, bytes)
+                name = kind.decode().split(".")[-2]
                 if name in ENDS:
                     ends[(message.key() or b"").decode()].append(name)
                 if (message.offset() or 0) >= end - 1:

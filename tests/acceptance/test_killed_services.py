@@ -7,12 +7,12 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from penstock import AsyncClient
 from penstock.client.errors import ClientError
-from penstock_contracts.events import TERMINAL
 
 from tests.acceptance.conftest import Stack, StackStarter
 from tests.support.log_reading import terminal_events
@@ -50,7 +50,26 @@ async def test_every_accepted_job_ends_once_whichever_service_is_killed(
     assert Counter(name for names in ends.values() for name in names) == {
         "completed": len(accepted)
     }
-    assert {"completed"} <= TERMINAL
+
+
+@pytest.mark.timeout(300)
+async def test_every_accepted_job_ends_once_when_the_embedder_is_killed(
+    start_stack: StackStarter, provider: ProviderProcess
+) -> None:
+    stack = start_stack(providers=provider.providers)
+    async with AsyncClient(stack.dev.gateway, stack.dev.api_key) as client:
+        texts = {"texts": [f"passage {number} " + "of some length " * 40 for number in range(20)]}
+        accepted = {
+            job.id
+            for job in await asyncio.gather(*(client.submit("embed", texts) for _ in range(JOBS)))
+        }
+        first = sorted(accepted)[0]
+        await client.result(first, timeout=timedelta(seconds=60))  # some are done, most are not
+    os.kill(stack.pid("embedder"), signal.SIGKILL)
+    await _until_completed(stack, accepted)
+
+    ends = terminal_events(stack.dev.kafka)
+    assert ends == {job: ["completed"] for job in accepted}
 
 
 async def _submit(stack: Stack, count: int) -> set[str]:

@@ -47,10 +47,13 @@ up: servers ## start everything in the background; .penstock/dev.json tells wher
 down: ## stop what `make up` started
 	@.venv/bin/penstock dev down
 
+bench: servers ## measure every promised figure beside its target; writes bench/results
+	$(PY) -m bench
+
 test: servers ## every tier of tests: unit, contract, integration, acceptance
 	.venv/bin/pytest
 
-.PHONY: help install lint types servers run demo up down test
+.PHONY: help install lint types servers run demo up down bench test
 
 schemas: install ## render JSON Schema, topic files and AsyncAPI from the models
 	$(PY) schemas/render.py

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    JsonValue,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+from pydantic_core import CoreSchema
 
 from penstock_contracts.models import Fact
 
@@ -189,6 +197,14 @@ Output = Annotated[
 ]
 
 
+def _in_digits(amount: Decimal) -> str:
+    return format(amount, "f")
+
+
+Dollars = Annotated[Decimal, PlainSerializer(_in_digits, return_type=str, when_used="json")]
+"""Written in digits: a few tokens of a cheap model cost `0.00000015`, which `str` makes 1.5E-7."""
+
+
 class Usage(Fact):
     """Tokens and money of all attempts so far; None means unknown, never zero by guess."""
 
@@ -196,7 +212,7 @@ class Usage(Fact):
     output_tokens: int | None = Field(default=None, ge=0)
     cached_input_tokens: int | None = Field(default=None, ge=0)
     reasoning_tokens: int | None = Field(default=None, ge=0)
-    cost_usd: Decimal | None = Field(
+    cost_usd: Dollars | None = Field(
         default=None, description="US dollars as a decimal string; null = unknown."
     )
     price_source: str | None = Field(
@@ -210,6 +226,14 @@ class Usage(Fact):
     def _with_cost(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """An unknown cost is said (`null`), even where members without a value are left out."""
         return {"cost_usd": None, **serialize(self)}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The members; a serializer that returns a dict would leave only "an object"."""
+        members: Any = {name: part for name, part in core_schema.items() if name != "serialization"}
+        return handler(members)
 
 
 class JobError(Fact):

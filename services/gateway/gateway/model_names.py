@@ -24,9 +24,9 @@ def known_models(
     if providers_file is None:
         return None
     try:
-        content: Any = yaml.safe_load(providers_file.read_text())
+        content: Any = yaml.safe_load(providers_file.read_text(encoding="utf-8"))
         return frozenset(str(name) for name in content["models"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         message = (
             f"PENSTOCK_PROVIDERS_FILE {str(providers_file)!r} cannot be used "
             f"({type(error).__name__}); it needs a mapping `models` of model names, "

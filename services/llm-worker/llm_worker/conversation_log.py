@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import NamedTuple, Protocol
 
 import structlog
 from penstock_contracts.catalog import CE_CONVERSATION
@@ -16,7 +17,7 @@ from penstock_contracts.topics import CONVERSATIONS
 from penstock_kit.errors import Busy, Fatal
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.kafka.ports import Headers, OutRecord, Producer
-from penstock_kit.redis_client import RedisClient, redis_errors
+from penstock_kit.redis_client import RedisClient, Script, redis_errors
 from penstock_kit.tail.table import OnChange
 from penstock_kit.tenancy import TenantScope
 from pydantic import ValidationError
@@ -32,6 +33,27 @@ _MAX_RECORD_BYTES = 768 * 1024
 _RECENT = 2_000
 """States of this process kept in memory, for the time while Redis does not take them."""
 _BATCH = 500
+
+_WRITE_LATE = """
+local held = redis.call('GET', KEYS[1])
+if held then
+    local is_read, state = pcall(cjson.decode, held)
+    if is_read and type(state) == 'table' and (tonumber(state.turn) or 0) > tonumber(ARGV[2]) then
+        return 0
+    end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
+return 1
+"""
+"""Write a state that Redis should have long had, unless it holds a later turn by now."""
+
+
+class _View(NamedTuple):
+    """A state as Redis holds it."""
+
+    name: str
+    value: bytes
+    turn: int
 
 
 class TopicReader(Protocol):
@@ -51,8 +73,9 @@ class ConversationLog:
 
     A turn is in the log before it counts, then written to Redis. If Redis does not take it, this
     process keeps it in memory and tries again before it reads; the records of a conversation come
-    to this process as long as it owns their partition. If Redis lost everything, the first look-up
-    reads the whole topic back (conversation jobs wait meanwhile, others do not).
+    to this process as long as it owns their partition. If Redis lost everything, or somebody took
+    its mark away, the first look-up reads the whole topic back (conversation jobs wait meanwhile,
+    others do not).
     """
 
     def __init__(
@@ -65,18 +88,25 @@ class ConversationLog:
     ) -> None:
         self._producer = producer
         self._redis = redis
+        self._late = Script(redis, _WRITE_LATE)
         self._reader = reader
         self._ttl_s = ttl_s
         self._recent: OrderedDict[str, ConversationState] = OrderedDict()
-        self._unwritten: dict[str, bytes] = {}
+        self._unwritten: dict[str, _View] = {}
         self._rebuilding: asyncio.Task[None] | None = None
 
     async def stop(self) -> None:
-        """End a read-back that still runs."""
+        """End a read-back that still runs, and give Redis what it has not taken so far."""
         if self._rebuilding is not None:
             self._rebuilding.cancel()
             await asyncio.wait({self._rebuilding})
             self._rebuilding = None
+        try:
+            with redis_errors("writing conversations"):
+                while self._unwritten:
+                    await self._write_late()
+        except TableAway:
+            log.warning("conversation.left_behind", waiting=len(self._unwritten))
 
     async def load(self, scope: TenantScope, conversation: str) -> ConversationState | None:
         """The newest state; see the port."""
@@ -85,11 +115,12 @@ class ConversationLog:
             if self._unwritten:
                 await self._write_late()
             raw, is_complete = await self._redis.mget(key, COMPLETE_KEY)
+        if is_complete is None:
+            await self._rebuild()
+            with redis_errors("reading a conversation"):
+                raw = await self._redis.get(key)
         recent = self._recent.get(key)
         if raw is None:
-            if recent is None and is_complete is None:
-                await self._rebuild()
-                return await self.load(scope, conversation)
             return recent
         stored = ConversationState.model_validate_json(raw)
         return recent if recent is not None and recent.turn > stored.turn else stored
@@ -108,21 +139,21 @@ class ConversationLog:
             with redis_errors("writing a conversation"):
                 await self._redis.set(key, record.value, ex=self._ttl_s)
         except TableAway:
-            self._unwritten[key] = record.value
+            self._unwritten[key] = _View(key, record.value, state.turn)
             log.warning("conversation.unwritten", waiting=len(self._unwritten))
 
     async def _write_late(self) -> None:
-        waiting = dict(list(self._unwritten.items())[:_BATCH])
-        await self._write(waiting, only_absent=False)
-        for key, value in waiting.items():
-            if self._unwritten.get(key) is value:
-                del self._unwritten[key]
+        waiting = list(islice(self._unwritten.values(), _BATCH))
+        await self._write(waiting)
+        for view in waiting:
+            if self._unwritten.get(view.name) is view:
+                del self._unwritten[view.name]
 
-    async def _write(self, values: dict[str, bytes], *, only_absent: bool) -> None:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for key, value in values.items():
-                pipe.set(key, value, ex=self._ttl_s, nx=only_absent)
-            await pipe.execute()
+    async def _write(self, views: Iterable[_View]) -> None:
+        def call(view: _View) -> tuple[list[str], list[bytes | str | int | float]]:
+            return [view.name], [view.value, view.turn, self._ttl_s]
+
+        await self._late.run_many([call(view) for view in views])
 
     async def _rebuild(self) -> None:
         """Read the topic back; all who need it wait for one read.
@@ -152,14 +183,11 @@ class ConversationLog:
         finally:
             await reader.stop()
         with redis_errors("restoring conversations"):
-            kept = dict(filter(None, (_view(key, value) for key, value in states.items())))
-            names = list(kept)
-            for start in range(0, len(names), _BATCH):
-                batch = {name: kept[name] for name in names[start : start + _BATCH]}
-                # What is there by now was written meanwhile, and is newer.
-                await self._write(batch, only_absent=True)
+            records = iter(states.items())
+            while batch := list(islice(records, _BATCH)):
+                await self._write(filter(None, (_view(key, value) for key, value in batch)))
             await self._redis.set(COMPLETE_KEY, b"1")
-        log.info("conversations.read_back", conversations=len(names))
+        log.info("conversations.read_back", conversations=len(states))
 
 
 def conversation_record(state: ConversationState) -> OutRecord:
@@ -185,8 +213,8 @@ def topic_key(state: ConversationState) -> str:
     return f"{state.tenant.replace('/', '%2F')}/{state.conversation}"
 
 
-def _view(key: str, value: bytes) -> tuple[str, bytes] | None:
-    """Name and value of the Redis string; None for a record that says another key than it has."""
+def _view(key: str, value: bytes) -> _View | None:
+    """What Redis should hold; None for a record that is not what its key says."""
     try:
         state = ConversationState.model_validate_json(value)
     except ValidationError as error:
@@ -195,4 +223,5 @@ def _view(key: str, value: bytes) -> tuple[str, bytes] | None:
     if topic_key(state) != key:
         log.error("conversation.wrong_key", key=key)
         return None
-    return TenantScope(state.tenant).conversation_key(state.conversation), value
+    name = TenantScope(state.tenant).conversation_key(state.conversation)
+    return _View(name, value, state.turn)

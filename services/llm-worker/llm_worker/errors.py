@@ -4,7 +4,6 @@ ProviderFault (Retryable)       the provider failed us; the attempt loop decides
 ├── Transient                   the same call may succeed later: 429, 5xx, cut or silent streams
 └── Permanent                   this provider will never answer this call: the next model may
 BadAnswer                       the answer is complete, but not what was asked for (invalid JSON)
-JobCancelled                    somebody called the job back while it ran
 BadProvidersFile (Fatal)        providers.yaml cannot be used
 """
 
@@ -15,7 +14,6 @@ from penstock_kit.errors import Fatal, PenstockError, Retryable
 __all__ = [
     "BadAnswer",
     "BadProvidersFile",
-    "JobCancelled",
     "Permanent",
     "ProviderFault",
     "Transient",
@@ -77,14 +75,6 @@ class BadAnswer(PenstockError):
         super().__init__(message)
         self.code = code
         self.text = text
-
-
-class JobCancelled(PenstockError):
-    """Raised inside a running job once its cancel arrived; the handler books what was used."""
-
-    def __init__(self, by: str | None) -> None:
-        super().__init__("the job was called back")
-        self.by = by
 
 
 class BadProvidersFile(Fatal):

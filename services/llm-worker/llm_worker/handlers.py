@@ -11,12 +11,11 @@ from penstock_contracts.parts import JobError
 from penstock_kit.errors import Busy, Fatal, Rejected, Retryable
 from penstock_kit.intake import Intake, RejectedJob, Sender, VerifiedRequest
 from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome
+from penstock_kit.jobs.cancelling import CancelBoard, Interruptible, JobCancelled, RunningJobs
 from penstock_kit.lanes.outcomes import Dead, Delivery, Done, Outcome
 from penstock_kit.telemetry.logs import job_context
 from penstock_kit.telemetry.tracing import TraceContext, child_of
 
-from llm_worker.cancelling import CancelBoard, Interruptible, RunningJobs
-from llm_worker.errors import JobCancelled
 from llm_worker.prompts import Prompt, PromptReader, before_turn
 from llm_worker.running import AttemptLedger, JobRun, RunnerParts
 

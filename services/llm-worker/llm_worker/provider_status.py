@@ -30,7 +30,7 @@ _REFUSALS: dict[int, tuple[str, str, str]] = {
     404: (
         "provider_model_not_found",
         "not_found_error",
-        "does not know the model; the operator must check `upstream` and base_url",
+        "does not know the model; the operator must check base_url and `upstream` (or the alias)",
     ),
     413: (
         "provider_request_too_large",

@@ -33,6 +33,7 @@ providers:
     base_url: https://api.example.com/v1
     api_key_env: MAIN_API_KEY
 models:
+  gpt-4o: {provider: main}
   small: {provider: main, upstream: small-model-2026}
 default_model: small
 """
@@ -89,7 +90,9 @@ class Model(_Entry):
     """An alias under which jobs name a model."""
 
     provider: Name = Field(description="Which of the providers serves it.")
-    upstream: ModelName = Field(description="The provider's own name of the model.")
+    upstream: ModelName | None = Field(
+        default=None, description="The provider's own name of the model; absent: the alias."
+    )
     price: str | None = Field(
         default=None,
         description="`<provider>/<model>` of genai-prices; absent: the cost is unknown (null).",
@@ -123,6 +126,10 @@ class Providers(_Entry):
                     raise ValueError(f"models.{alias}.fallback {other!r} is no other model")
         return self
 
+    def upstream(self, alias: str) -> str:
+        """What the provider calls the model; the alias itself unless the file says otherwise."""
+        return self.models[alias].upstream or alias
+
     def chain(self, first: str | None, task_models: list[str]) -> tuple[str, ...] | None:
         """Models to try, in order; None if one is unknown.
 
@@ -149,8 +156,8 @@ def load_providers(path: Path | None, *, environ: Mapping[str, str] | None = Non
             "no providers are configured: set PENSTOCK_PROVIDERS_FILE to a file like\n" + EXAMPLE
         )
     try:
-        file = Providers.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
+        file = Providers.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadProvidersFile(
             f"cannot read the providers file {str(path)!r} ({error}); it looks like\n{EXAMPLE}"
         ) from error

@@ -17,14 +17,14 @@ from penstock_kit.clock import Clock
 from penstock_kit.errors import Rejected, Retryable
 from penstock_kit.intake import Sender, VerifiedRequest
 from penstock_kit.jobs.attempts import Begin
+from penstock_kit.jobs.cancelling import Interruptible, JobCancelled
 from penstock_kit.jobs.emitter import JobEmitter
 from penstock_kit.telemetry.tracing import TraceContext
 
 from llm_worker.assembly import Answer
 from llm_worker.billing import Bill
-from llm_worker.cancelling import Interruptible
 from llm_worker.coalescing import Coalescer, CoalescingPolicy
-from llm_worker.errors import BadAnswer, JobCancelled, ProviderFault
+from llm_worker.errors import BadAnswer, ProviderFault
 from llm_worker.formats import generated, repair_request
 from llm_worker.metrics import LlmMetrics
 from llm_worker.ports import Batch, Call, Conversations, PriceTable, Provider
@@ -164,7 +164,7 @@ class JobRun:
         if self.begun.had_output:
             await self._emitter.reset(reason)
         call = Call(
-            model=model.upstream,
+            model=self._parts.catalog.upstream(alias),
             messages=[*messages_for(self._prompt, self._history, model), *self._repair],
             options=self._prompt.options,
             job=self._request.job,

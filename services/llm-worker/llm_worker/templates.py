@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from penstock_kit.errors import Fatal, Rejected
@@ -63,18 +64,29 @@ def load_templates(folder: Path | None) -> Templates:
     """Every `<name>.txt` and `<name>.md` of the folder; None: no templates.
 
     Raises:
-        BadTemplates: no such folder, or a file that is unreadable, too large or badly named.
+        BadTemplates: no such folder, or a file that is unreadable, too large, badly named or there
+            twice.
     """
     if folder is None:
         return Templates({})
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+        files = _files(folder)
         return Templates({path.stem: _read(path) for path in files})
     except (OSError, UnicodeDecodeError) as error:
         raise BadTemplates(
             f"cannot read the templates in {str(folder)!r} ({error}); correct "
             "PENSTOCK_LLM_WORKER__TEMPLATES_DIR or the file"
         ) from error
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    for earlier, path in pairwise(sorted(files, key=lambda path: path.stem)):
+        if earlier.stem == path.stem:
+            raise BadTemplates(
+                f"template files {earlier.name!r} and {path.name!r} have one name; keep one"
+            )
+    return files
 
 
 def _read(path: Path) -> str:

@@ -13,7 +13,9 @@ from penstock_kit.clock import Clock
 from penstock_kit.control import Cancel
 from penstock_kit.errors import Fatal
 from penstock_kit.intake import Intake, Sender, VerifiedRequest
+from penstock_kit.jobs.cancelling import CancelBoard, RunningJobs
 from penstock_kit.jobs.emitter import JobEmitter
+from penstock_kit.jobs.withdrawing import Withdrawals
 from penstock_kit.kafka.ports import Consumer, Producer
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.policy import LanePolicy
@@ -21,7 +23,6 @@ from penstock_kit.tasks import TaskCatalog
 from penstock_kit.telemetry.metrics import Metrics
 from penstock_kit.telemetry.tracing import TraceContext
 
-from llm_worker.cancelling import CancelBoard, RunningJobs
 from llm_worker.coalescing import CoalescingPolicy
 from llm_worker.handlers import JobHandler, JobLedger
 from llm_worker.metrics import LlmMetrics
@@ -31,7 +32,6 @@ from llm_worker.providers_file import Providers
 from llm_worker.running import RunnerParts
 from llm_worker.settings import LlmWorkerGroup
 from llm_worker.templates import Templates
-from llm_worker.withdrawing import Withdrawals
 
 __all__ = ["Surroundings", "Worker", "build_worker", "topics_of"]
 

@@ -128,7 +128,7 @@ async def test_start_without_the_topic_is_fatal_and_tells_what_to_do(
         settings, f"test.absent.{uuid4().hex}", Words(), missing_limit=timedelta(milliseconds=10)
     )
 
-    with pytest.raises(Fatal, match="penstock topics create"):
+    with pytest.raises(Fatal, match="penstock topics apply"):
         await table.start()
     await table.stop()
 

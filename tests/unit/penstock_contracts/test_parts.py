@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from penstock_contracts.codec import decode_model, encode_model
 from penstock_contracts.parts import (
     Delta,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
     ToolCallDelta,
+    Usage,
     merge_deltas,
 )
 
@@ -60,3 +65,14 @@ def test_merge_deltas_joins_logprobs() -> None:
     merged = merge_deltas([TextDelta(text="a", logprobs=[1]), TextDelta(text="b", logprobs=[2])])
 
     assert merged == [TextDelta(text="ab", logprobs=[1, 2])]
+
+
+@pytest.mark.parametrize(
+    ("amount", "written"),
+    [("1E-7", "0.0000001"), ("0.00000330", "0.00000330"), ("1E+2", "100"), ("0", "0")],
+)
+def test_cost_is_written_in_digits(amount: str, written: str) -> None:
+    usage = Usage(cost_usd=Decimal(amount))
+
+    assert json.loads(encode_model(usage))["cost_usd"] == written
+    assert decode_model(Usage, encode_model(usage)) == usage

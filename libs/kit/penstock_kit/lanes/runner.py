@@ -28,6 +28,9 @@ Handler = Callable[[Delivery], Awaitable[Outcome]]
 _AGAIN_SOON = timedelta(milliseconds=100)
 """Shortest pause before another try, so that a handler that is always busy cannot spin."""
 
+_WAITING_LOG_EVERY_S = 30.0
+"""A dependency that is away makes every record wait: one line tells it as well as thousands."""
+
 
 class Runner:
     """Keeps up to `max_in_flight` handlers at work, one task each.
@@ -54,6 +57,7 @@ class Runner:
         self._random = Random()  # noqa: S311 - jitter
         self._tasks: dict[Entry, asyncio.Task[None]] = {}
         self._timers: dict[Entry, asyncio.TimerHandle] = {}
+        self._told_waiting_at = float("-inf")
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self.is_open = False
@@ -126,6 +130,7 @@ class Runner:
                 return None
             case Busy():
                 self._metrics.busy.inc()
+                self._tell_waiting(error)
                 return timedelta(seconds=error.retry_after_s)
             case Retryable():
                 return await self._retry(entry, error.retry_after_s, str(error))
@@ -139,6 +144,12 @@ class Runner:
                     exc_info=error,
                 )
                 return await self._retry(entry, None, f"unexpected {type(error).__name__}")
+
+    def _tell_waiting(self, error: Busy) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._told_waiting_at >= _WAITING_LOG_EVERY_S:
+            self._told_waiting_at = now
+            log.warning("lanes.waiting", reason=str(error))
 
     async def _retry(
         self, entry: Entry, retry_after_s: float | None, detail: str

@@ -251,7 +251,7 @@ class EventTail:
         numbers = consumer.partitions_for_topic(self._topic)
         if not numbers:
             raise _NoTopicError(
-                f"topic {self._topic} does not exist; create it with `penstock topics create`"
+                f"topic {self._topic} does not exist; create it with `penstock topics apply`"
             )
         places = [TopicPartition(self._topic, number) for number in sorted(numbers)]
         unknown = [place for place in places if place not in self._next]

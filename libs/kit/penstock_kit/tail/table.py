@@ -136,7 +136,7 @@ class TopicTable:
                 if isinstance(error, UnknownTopicOrPartitionError) and loop.time() > missing_until:
                     raise Fatal(
                         f"topic {self._topic!r} does not exist; create all topics with"
-                        " `penstock topics create`, then start again"
+                        " `penstock topics apply`, then start again"
                     ) from error
                 if loop.time() > until:
                     raise self._unreadable(error) from error

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from llm_worker.coalescing import Coalescer, CoalescingPolicy, joined
+from llm_worker.ports import Finish, Piece
+from penstock_contracts.codec import encode_model
+from penstock_contracts.parts import Delta, TextDelta, ToolCallDelta
+
+LONG = timedelta(hours=1)
+"""No timer fires within a test."""
+PIECES = st.builds(
+    Piece,
+    kind=st.sampled_from(["text", "reasoning", "refusal", "tool_call"]),
+    choice=st.integers(0, 1),
+    text=st.text(max_size=4),
+    place=st.integers(0, 1),
+    id=st.none(),
+    name=st.none(),
+    logprobs=st.none(),
+)
+
+
+class Events:
+    """Delta events as they go out."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[Delta]] = []
+        self.changed = asyncio.Event()
+
+    def __call__(self, deltas: Sequence[Delta]) -> None:
+        self.sent.append(list(deltas))
+        self.changed.set()
+
+    @property
+    def texts(self) -> list[str]:
+        return ["".join(text_of(delta) for delta in event) for event in self.sent]
+
+
+def text_of(delta: Delta) -> str:
+    return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
+
+
+def text(value: str) -> Piece:
+    return Piece("text", 0, value)
+
+
+async def test_first_piece_goes_at_once_and_the_next_are_held() -> None:
+    events = Events()
+    coalescer = Coalescer(events, CoalescingPolicy(interval=LONG))
+
+    for word in "abc":
+        coalescer.add([text(word)])
+    assert events.texts == ["a"]
+
+    coalescer.flush()
+    assert events.texts == ["a", "bc"]
+
+
+async def test_held_pieces_go_when_the_interval_is_over() -> None:
+    events = Events()
+    coalescer = Coalescer(events, CoalescingPolicy(interval=timedelta(milliseconds=5)))
+    coalescer.add([text("a")])
+    events.changed.clear()
+
+    coalescer.add([text("b")])
+    coalescer.add([text("c")])
+    await asyncio.wait_for(events.changed.wait(), 5)
+
+    assert events.texts == ["a", "bc"]
+
+
+async def test_held_pieces_go_when_there_are_enough() -> None:
+    events = Events()
+    coalescer = Coalescer(events, CoalescingPolicy(interval=LONG, max_tokens=3))
+
+    for word in "abcdef":
+        coalescer.add([text(word)])
+
+    assert events.texts == ["a", "bcd"]
+
+
+async def test_flush_when_nothing_is_held_sends_nothing() -> None:
+    events = Events()
+    coalescer = Coalescer(events, CoalescingPolicy())
+
+    coalescer.add([Finish(0, "stop")])
+    coalescer.flush()
+
+    assert events.sent == []
+
+
+async def test_close_drops_what_is_held_and_stops_the_timer() -> None:
+    events = Events()
+    coalescer = Coalescer(events, CoalescingPolicy(interval=timedelta(milliseconds=1)))
+    coalescer.add([text("a"), text("b")])
+    coalescer.add([text("c")])
+
+    coalescer.close()
+    coalescer.close()
+    coalescer.flush()
+
+    assert events.texts == ["ab"]
+
+
+async def test_piece_larger_than_an_event_is_cut_without_a_loss() -> None:
+    events = Events()
+    coalescer = Coalescer(events, CoalescingPolicy())
+    long = "\x00é" * 100_000
+
+    coalescer.add([Piece("tool_call", 0, long, 0, "call", "f"), text(long)])
+
+    calls = [delta for event in events.sent for delta in event if isinstance(delta, ToolCallDelta)]
+    words = [delta for event in events.sent for delta in event if isinstance(delta, TextDelta)]
+    assert "".join(delta.arguments for delta in calls) == long
+    assert "".join(delta.text for delta in words) == long
+    assert [(delta.id, delta.name) for delta in calls] == [("call", "f"), *[(None, None)] * 3]
+    sizes = [sum(len(encode_model(delta)) for delta in event) for event in events.sent]
+    assert max(sizes) < 768 * 1024
+
+
+async def test_second_tool_call_of_the_same_place_begins_a_delta_of_its_own() -> None:
+    deltas = joined(
+        [
+            Piece("tool_call", 0, "{", 0, "a", "f"),
+            Piece("tool_call", 0, "}", 0),
+            Piece("tool_call", 0, "{}", 0, "b", "g"),
+        ]
+    )
+
+    assert deltas == [
+        ToolCallDelta(index=0, id="a", name="f", arguments="{}"),
+        ToolCallDelta(index=0, id="b", name="g", arguments="{}"),
+    ]
+
+
+@given(st.lists(PIECES, max_size=30))
+def test_joined_keeps_every_character_in_its_place(pieces: list[Piece]) -> None:
+    deltas = joined(pieces)
+
+    def flat(parts: Sequence[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
+        return [(kind, choice, char) for kind, choice, word in parts for char in word]
+
+    assert flat([(delta.type, delta.choice, text_of(delta)) for delta in deltas]) == flat(
+        [(piece.kind, piece.choice, piece.text) for piece in pieces]
+    )

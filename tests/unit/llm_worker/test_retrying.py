@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from llm_worker.errors import BadAnswer, Permanent, Transient
+from llm_worker.retrying import AttemptPlan, Next, job_error
+from penstock_kit.tasks import RetryPolicy
+
+POLICY = RetryPolicy(attempts=4, base=timedelta(seconds=2), factor=3, cap=timedelta(seconds=15))
+
+
+def transient(*, was_charged: bool = False, retry_after_s: float | None = None) -> Transient:
+    return Transient(
+        "the provider is away; the job is tried again",
+        code="provider_failed",
+        was_charged=was_charged,
+        retry_after_s=retry_after_s,
+        status=503,
+    )
+
+
+PERMANENT = Permanent("our key is refused", code="provider_auth_failed", was_charged=False)
+BAD = BadAnswer("the answer is no JSON", code="answer_not_json", text="{")
+
+
+def plan(
+    *chain: str, policy: RetryPolicy = POLICY, at_most_once: bool = False, chance: float = 1.0
+) -> AttemptPlan:
+    return AttemptPlan(chain or ("a",), policy, at_most_once=at_most_once, random=lambda: chance)
+
+
+@pytest.mark.parametrize(("chance", "delays"), [(1.0, [2, 6, 15]), (0.0, [1, 3, 7.5])])
+def test_delays_grow_to_the_cap_and_their_upper_half_is_chance(
+    chance: float, delays: list[float]
+) -> None:
+    attempts = plan(chance=chance)
+
+    following = [attempts.after(transient()) for _ in range(4)]
+
+    assert following == [*(Next(delay, "retry") for delay in delays), None]
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "delay_s"), [(0.5, 2), (9, 9), (3600, 15)], ids=["less", "more", "above-the-cap"]
+)
+def test_delay_is_at_least_what_the_provider_asks_and_at_most_the_cap(
+    asked_s: float, delay_s: float
+) -> None:
+    assert plan().after(transient(retry_after_s=asked_s)) == Next(delay_s, "retry")
+
+
+def test_delay_when_the_power_is_astronomical_is_the_cap() -> None:
+    attempts = plan(policy=RetryPolicy(attempts=50, factor=1e6, cap=timedelta(seconds=9)))
+
+    delays = [attempts.after(transient()) for _ in range(49)]
+
+    assert delays[-1] == Next(9, "retry")
+
+
+def test_permanent_fault_goes_to_the_next_model_at_once() -> None:
+    attempts = plan("a", "b")
+
+    assert attempts.after(PERMANENT) == Next(0, "fallback")
+    assert attempts.model == "b"
+    assert attempts.after(PERMANENT) is None
+
+
+def test_next_model_has_all_its_attempts() -> None:
+    attempts = plan("a", "b", policy=POLICY.model_copy(update={"attempts": 2}))
+
+    following = [attempts.after(transient()) for _ in range(4)]
+
+    reasons = [entry.reason if entry else None for entry in following]
+    assert reasons == ["retry", "fallback", "retry", None]
+
+
+def test_bad_answer_is_repaired_once_per_job() -> None:
+    attempts = plan()
+
+    assert attempts.after(BAD) == Next(0, "repair")
+    assert attempts.after(BAD) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "following"),
+    [
+        (transient(was_charged=True), None),
+        (BAD, None),
+        (transient(was_charged=False), Next(2, "retry")),
+    ],
+    ids=["charged", "bad-answer", "not-charged"],
+)
+def test_at_most_once_when_a_call_may_have_been_charged_ends(
+    fault: Transient | BadAnswer, following: Next | None
+) -> None:
+    assert plan("a", "b", at_most_once=True).after(fault) == following
+
+
+def test_job_error_says_what_can_be_done() -> None:
+    passing, lasting, bad = job_error(transient()), job_error(PERMANENT), job_error(BAD)
+
+    assert (passing.code, passing.retryable, passing.provider_status) == (
+        "provider_failed",
+        True,
+        503,
+    )
+    assert (lasting.code, lasting.retryable) == ("provider_auth_failed", False)
+    assert bad.message == (
+        "the answer is no JSON; ask for a simpler shape, or choose another model"
+    )

@@ -16,6 +16,10 @@ ROUNDS = 10
 WARM_UP_ROUNDS = 2
 REPETITIONS = 3
 PROVIDER_MS = 20
+REASON = (
+    "three Kafka hops and one HTTP call at 3 to 4 ms each where broker, services and client share "
+    "two cores; about 1.5 cores are busy at 20 streams"
+)
 BODY = {
     "task": "chat",
     "model": MODEL,
@@ -32,8 +36,12 @@ async def measure(stack: Stack) -> list[Row]:
     p50 = [percentile(run, 50) for run in runs]
     p99 = [percentile(run, 99) for run in runs]
     return [
-        Row.at_most(f"added to the first token, {STREAMS} streams, p50", "ms", p50, 10),
-        Row.at_most(f"added to the first token, {STREAMS} streams, p99", "ms", p99, 40),
+        Row.at_most(
+            f"added to the first token, {STREAMS} streams, p50", "ms", p50, 10, if_missed=REASON
+        ),
+        Row.at_most(
+            f"added to the first token, {STREAMS} streams, p99", "ms", p99, 40, if_missed=REASON
+        ),
     ]
 
 

@@ -35,13 +35,24 @@ class Row:
 
     @classmethod
     def at_most(
-        cls, row: str, unit: str, repetitions: Sequence[float], limit: float, *, note: str = ""
+        cls,
+        row: str,
+        unit: str,
+        repetitions: Sequence[float],
+        limit: float,
+        *,
+        if_missed: str = "",
     ) -> Row:
-        """A figure that should not exceed `limit`; the median of the repetitions counts."""
+        """A figure that should not exceed `limit`; the median of the repetitions counts.
+
+        `if_missed` is the known reason, shown where the figure falls short.
+        """
         ours = percentile(repetitions, 50)
         return cls(
             row=row, unit=unit, ours=ours, target=f"<= {limit:g}", holds=ours <= limit,
-            low=min(repetitions), high=max(repetitions), note=note,
+            low=min(repetitions),
+            high=max(repetitions),
+            note="" if ours <= limit else if_missed,
         )  # fmt: skip
 
 

@@ -14,6 +14,10 @@ RATE = 200
 SECONDS = 10
 REPETITIONS = 3
 WARM_UP = 200
+REASON = (
+    "the two cores also run the jobs, the broker and this client, about 10 ms of CPU per job in "
+    "all: 200/s saturates them, so a request waits for a core"
+)
 BODY = {
     "task": "chat",
     "model": MODEL,
@@ -30,10 +34,18 @@ async def measure(stack: Stack) -> list[Row]:
         runs = [await _run(http) for _ in range(REPETITIONS)]
     return [
         Row.at_most(
-            f"submit to 202, {RATE}/s, p50", "ms", [percentile(run, 50) for run in runs], 5
+            f"submit to 202, {RATE}/s, p50",
+            "ms",
+            [percentile(run, 50) for run in runs],
+            5,
+            if_missed=REASON,
         ),
         Row.at_most(
-            f"submit to 202, {RATE}/s, p99", "ms", [percentile(run, 99) for run in runs], 25
+            f"submit to 202, {RATE}/s, p99",
+            "ms",
+            [percentile(run, 99) for run in runs],
+            25,
+            if_missed=REASON,
         ),
     ]
 

@@ -6,12 +6,13 @@ Everything else is an exception of the four error families.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from penstock_contracts.dead import DeadReason
 
 from penstock_kit.kafka.ports import Record
 
-__all__ = ["Dead", "Delivery", "Done", "Outcome"]
+__all__ = ["Dead", "Delivery", "Done", "Outcome", "Retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,16 @@ class Delivery:
         is_suspect: another process may have begun this record before the assignment: consult the
             ledger first.
         deliveries: how often this process has handed it to a handler, from 1.
+        failures: tries that failed and counted, in this process and before the record came here.
+        state: what the handler gave to the `Retry` before; empty at the first try.
     """
 
     record: Record
     epoch: int
     is_suspect: bool
     deliveries: int = 1
+    failures: int = 0
+    state: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,29 @@ class Dead:
     code: str
     detail: str
     attempts: int = 0
+    answer: str = ""
+    """What the dependency said, without secrets; cut to 2 KiB in the letter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Run the record again after a pause; the handler has decided that it is worth another try.
+
+    The record goes to a retry topic, acknowledged, before its offset passes, and its key goes on.
+    With `in_place`, or without retry topics, it stays where it is and its key waits: order holds.
+
+    Attributes:
+        after: earliest next try, counted from when the broker has the retry record.
+        counts: whether this was a failure; a parked record is not one.
+        state: for the next delivery, at most 4 KiB.
+    """
+
+    after: timedelta
+    code: str
+    detail: str
+    in_place: bool = False
+    counts: bool = True
+    state: bytes = b""
 
 
 Outcome = Done | Dead

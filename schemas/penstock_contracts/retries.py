@@ -1,0 +1,72 @@
+"""Records that wait in `ai.retries.v1.*` for another try: the original record with a note.
+
+The note travels in headers that begin with `penstock_retry_`; everything else of the record stays
+byte for byte as it was. A later note replaces the earlier one, so that a record does not grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from penstock_contracts.envelope import Headers
+
+__all__ = ["RetryNote", "read_retry_note", "retry_headers", "without_retry_note"]
+
+_PREFIX = "penstock_retry_"
+_MAX_STATE_BYTES = 4096
+"""Keeps a record that was accepted near the size limit retryable and dead-letterable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryNote:
+    """Why a record waits, and since when it may run again.
+
+    Attributes:
+        source: topic that the record was first read from; decides which group runs it.
+        failures: tries that failed so far, from 1.
+        delay_ms: due this long after the broker took the record (its LogAppendTime).
+        state: what the handler wants to be told at the next try; at most 4 KiB, opaque to lanes.
+    """
+
+    source: str
+    failures: int
+    delay_ms: int
+    state: bytes = b""
+
+    def __post_init__(self) -> None:
+        if len(self.state) > _MAX_STATE_BYTES:
+            raise ValueError(
+                f"the state of a retry has {len(self.state)} bytes; at most {_MAX_STATE_BYTES}"
+            )
+
+
+def retry_headers(note: RetryNote) -> Headers:
+    """The headers to append to the record's own, earlier notes taken out."""
+    headers = [
+        (f"{_PREFIX}source", note.source.encode()),
+        (f"{_PREFIX}failures", str(note.failures).encode()),
+        (f"{_PREFIX}delay_ms", str(note.delay_ms).encode()),
+    ]
+    if note.state:
+        headers.append((f"{_PREFIX}state", note.state))
+    return headers
+
+
+def read_retry_note(headers: Iterable[tuple[str, bytes | None]]) -> RetryNote | None:
+    """The note of a record from a retry topic; None if it has none that makes sense."""
+    named = {name: raw for name, raw in headers if name.startswith(_PREFIX) and raw is not None}
+    try:
+        return RetryNote(
+            source=named[f"{_PREFIX}source"].decode(),
+            failures=int(named[f"{_PREFIX}failures"]),
+            delay_ms=int(named[f"{_PREFIX}delay_ms"]),
+            state=named.get(f"{_PREFIX}state", b""),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def without_retry_note(headers: Iterable[tuple[str, bytes]]) -> Headers:
+    """The record's own headers."""
+    return [(name, raw) for name, raw in headers if not name.startswith(_PREFIX)]

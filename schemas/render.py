@@ -13,10 +13,14 @@ from typing import Any
 
 import yaml
 from penstock_contracts.catalog import MESSAGES, Message
+from penstock_contracts.dead import DEAD_FIELDS, RESOLUTION_FIELDS
 from penstock_contracts.topics import BUILTIN_TASKS, Topic, all_topics
 
 HERE = Path(__file__).parent
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+_DEAD_MESSAGES = ("dead", "dead_resolution")
+"""Their content is in headers: they have no JSON Schema."""
 
 HEADERS_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -60,7 +64,10 @@ def topic_file(topic: Topic) -> dict[str, Any]:
         "compatibility": "backward and forward within v1; a breaking change is a new topic version",
         "written_by": list(topic.written_by),
         "read_by": list(topic.read_by),
-        "messages": {name: _schema_path(name) for name in topic.messages},
+        "messages": {
+            name: "headers; see asyncapi.yaml" if name in _DEAD_MESSAGES else _schema_path(name)
+            for name in topic.messages
+        },
     }
 
 
@@ -141,13 +148,11 @@ def _channel(topic: Topic) -> str:
 
 
 def _channel_object(topic: Topic) -> dict[str, Any]:
-    messages = [name for name in topic.messages if name in MESSAGES]
+    messages = [name for name in topic.messages if name in MESSAGES or name in _DEAD_MESSAGES]
     return {
         "address": topic.name,
         "description": f"{topic.about} Key: {topic.key}.",
-        "messages": {
-            name: {"$ref": f"#/components/messages/{name}"} for name in messages or ["dead"]
-        },
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -190,27 +195,25 @@ def _message_objects(topics: tuple[Topic, ...]) -> dict[str, Any]:
     messages["dead"] = {
         "name": "dead letter",
         "summary": "The original record with its headers; penstock_dead_* headers say why.",
-        "headers": {
-            "type": "object",
-            "required": ["penstock_dead_reason", "penstock_dead_code", "penstock_dead_topic"],
-            "properties": {
-                f"penstock_dead_{name}": {"type": "string"}
-                for name in (
-                    "reason",
-                    "code",
-                    "detail",
-                    "topic",
-                    "partition",
-                    "offset",
-                    "at",
-                    "by",
-                    "attempts",
-                )
-            },
-        },
+        "headers": _dead_headers(DEAD_FIELDS, required=("reason", "code", "topic")),
         "payload": {"description": "The original value, byte for byte."},
     }
+    messages["dead_resolution"] = {
+        "name": "resolution of a dead letter",
+        "summary": "What an operator did with the letter at `partition/offset`; same key and"
+        " partition, no penstock_dead_reason.",
+        "headers": _dead_headers(RESOLUTION_FIELDS, required=("resolution", "of", "at", "by")),
+        "payload": {"description": "No value."},
+    }
     return messages
+
+
+def _dead_headers(fields: tuple[str, ...], *, required: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [f"penstock_dead_{name}" for name in required],
+        "properties": {f"penstock_dead_{name}": {"type": "string"} for name in fields},
+    }
 
 
 def _draft_07(schema: dict[str, Any]) -> Any:

@@ -168,8 +168,8 @@ DEAD = Topic(
     partitions=6,
     cleanup=Cleanup.DELETE,
     retention_ms=30 * _DAY_MS,
-    messages=("dead",),
-    written_by=("llm-worker", "embedder", "recorder"),
+    messages=("dead", "dead_resolution"),
+    written_by=("llm-worker", "embedder", "penstock"),
     read_by=("penstock",),
     max_message_bytes=LARGEST_RECORD_BYTES,
 )

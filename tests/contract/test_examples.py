@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 from penstock_contracts.catalog import MESSAGES
 from penstock_contracts.codec import decode_json, encode_model
+from penstock_contracts.dead import read_dead_letter, read_resolution
 from penstock_contracts.envelope import decode_event
 from penstock_contracts.errors import ContractError
 from pydantic import ValidationError
@@ -16,8 +17,10 @@ from pydantic import ValidationError
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 EXAMPLES = sorted((SCHEMAS / "examples").glob("*/v1/*.json"))
 ENVELOPES = [path for path in EXAMPLES if path.parts[-3] == "envelope"]
-VALID = [p for p in EXAMPLES if not p.name.startswith("invalid-") and p not in ENVELOPES]
-INVALID = [p for p in EXAMPLES if p.name.startswith("invalid-") and p not in ENVELOPES]
+DEAD = [path for path in EXAMPLES if path.parts[-3] == "dead"]
+BY_MODEL = [path for path in EXAMPLES if path not in (*ENVELOPES, *DEAD)]
+VALID = [path for path in BY_MODEL if not path.name.startswith("invalid-")]
+INVALID = [path for path in BY_MODEL if path.name.startswith("invalid-")]
 
 
 def _name(path: Path) -> str:
@@ -58,3 +61,13 @@ def test_envelope_example_is_read_or_refused(path: Path) -> None:
         envelope, data = decode_event(headers, example["value"].encode())
         assert (envelope.id, envelope.source, envelope.tenant) == ("e-1", "/orders", "acme")
         assert json.loads(data)["task"] == "chat"
+
+
+@pytest.mark.parametrize("path", DEAD, ids=_name)
+def test_example_of_a_dead_letter_topic_is_read_as_what_it_is(path: Path) -> None:
+    example = json.loads(path.read_bytes())
+    headers = [(name, text.encode()) for name, text in example["headers"].items()]
+    kind = path.stem.partition("-")[0]
+
+    assert (read_dead_letter(headers) is not None) == (kind == "letter")
+    assert (read_resolution(headers) is not None) == (kind == "resolution")

@@ -19,7 +19,10 @@ def test_topic_names_are_unique_lower_case_and_versioned() -> None:
 
 
 def test_every_message_of_a_topic_is_in_the_catalogue() -> None:
-    assert {name for topic in TOPICS for name in topic.messages} - set(MESSAGES) == {"dead"}
+    assert {name for topic in TOPICS for name in topic.messages} - set(MESSAGES) == {
+        "dead",
+        "dead_resolution",
+    }
 
 
 def test_compacted_topics_have_no_retention_unless_they_delete_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from penstock_contracts.dead import DeadReason
@@ -19,6 +20,7 @@ from penstock_kit.kafka.ports import (
 )
 from penstock_kit.lanes.dead_letters import DeadLetters
 from penstock_kit.lanes.outcomes import Dead
+from penstock_kit.telemetry.redaction import Redactor
 
 DEATH = Dead(DeadReason.POISON, "malformed_json", "d" * 1000)
 
@@ -87,3 +89,20 @@ async def test_write_when_producer_is_dead_then_raised() -> None:
 async def test_write_when_topic_is_missing_then_refused() -> None:
     with pytest.raises(RecordRefused, match="does not exist"):
         await written(MemoryKafka(), record_of(b"body"))
+
+
+async def test_write_when_the_answer_holds_a_secret_then_it_is_taken_out() -> None:
+    kafka = MemoryKafka([DEAD])
+    producer = kafka.producer()
+    await producer.start()
+    dead = replace(DEATH, answer="401 key sk-abcdef123456 is wrong, canary-of-this-process")
+    letters = DeadLetters(
+        producer, clock=SystemClock(), by="test", redactor=Redactor(["canary-of-this-process"])
+    )
+
+    await letters.write(record_of(b"body"), dead)
+
+    [letter] = kafka.records(DEAD.name)
+    assert dict(letter.headers)["penstock_dead_answer"] == (
+        b"401 key [redacted] is wrong, [redacted]"
+    )

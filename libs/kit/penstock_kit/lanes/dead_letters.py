@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -15,6 +16,7 @@ from penstock_kit.clock import Clock
 from penstock_kit.errors import Busy, Retryable
 from penstock_kit.kafka.ports import OutRecord, Producer, Record, RecordRefused
 from penstock_kit.lanes.outcomes import Dead
+from penstock_kit.telemetry.redaction import Redactor
 
 __all__ = ["DeadLetters"]
 
@@ -26,12 +28,19 @@ _SHORT_DETAIL: Final = 64
 
 
 class DeadLetters:
-    """The way to the dead letter topic of one process; `by` names it in the letters."""
+    """The way to the dead letter topic of one process; `by` names it in the letters.
 
-    def __init__(self, producer: Producer, *, clock: Clock, by: str) -> None:
+    `redactor` takes secrets out of what a dependency said; one that knows the process's own
+    secrets takes those out too, whatever their shape.
+    """
+
+    def __init__(
+        self, producer: Producer, *, clock: Clock, by: str, redactor: Redactor | None = None
+    ) -> None:
         self._producer = producer
         self._clock = clock
         self._by = by
+        self._redactor = redactor or Redactor()
 
     async def write(self, record: Record, dead: Dead) -> None:
         """Return once the letter is acknowledged, however long that takes.
@@ -44,8 +53,8 @@ class DeadLetters:
             RecordRefused: the topic refuses for another reason than size (it does not exist, no
                 right).
         """
-        letter = self._letter(record, dead, detail=dead.detail)
-        short = self._letter(record, dead, detail=dead.detail[:_SHORT_DETAIL])
+        letter = self._letter(record, dead)
+        short = replace(letter, detail=letter.detail[:_SHORT_DETAIL], answer="")
         tries = (
             _out(record, dead_headers(letter)),
             _out(record, [*dead_headers(short), ("penstock_dead_shortened", b"detail")]),
@@ -73,17 +82,18 @@ class DeadLetters:
             else:
                 return
 
-    def _letter(self, record: Record, dead: Dead, *, detail: str) -> DeadLetter:
+    def _letter(self, record: Record, dead: Dead) -> DeadLetter:
         return DeadLetter(
             reason=dead.reason,
             code=dead.code,
-            detail=detail,
+            detail=self._redactor.text(dead.detail),
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
             at=self._clock.now(),
             by=self._by,
             attempts=dead.attempts,
+            answer=self._redactor.text(dead.answer),
         )
 
 

@@ -9,13 +9,14 @@ import pytest
 from penstock_kit.kafka.ports import TopicPartition
 from penstock_kit.lanes.keys import KeyQueue, Partition
 from penstock_kit.lanes.scheduler import Scheduler, level_of
+from penstock_kit.lanes.tenants import Share
 
 
 def key_of(topic: str) -> KeyQueue:
     partition = Partition(
         TopicPartition(topic, 0), epoch=1, committed=0, level=level_of(topic), suspect_span=10
     )
-    return KeyQueue(b"k", partition)
+    return KeyQueue(b"k", partition, Share(None))
 
 
 def scheduler_with(now: float = 0.0, **counts: int) -> Scheduler:

@@ -18,9 +18,10 @@ from penstock_kit.lanes.metrics import LaneMetrics
 from penstock_kit.lanes.outcomes import Delivery, Outcome
 from penstock_kit.lanes.policy import LanePolicy
 from penstock_kit.lanes.poller import Poller
+from penstock_kit.lanes.rules import Rules
 from penstock_kit.lanes.runner import Handler, Runner
 from penstock_kit.lanes.stats import LaneStats
-from penstock_kit.lanes.window import Window
+from penstock_kit.lanes.window import TenantOf, Window
 from penstock_kit.telemetry.metrics import Metrics
 
 __all__ = ["DrainCut", "Handler", "Lanes"]
@@ -53,6 +54,8 @@ class Lanes:
         topics: suffixes `.high` and `.low` are priorities.
         on_fatal: told once, on the loop, when the process must stop.
         name: of the service, in logs, metrics and dead letters.
+        tenant_of: whose record it is, for turns and caps; None: all are one tenant's.
+        rules: what operators say of records that wait.
     """
 
     def __init__(
@@ -67,12 +70,16 @@ class Lanes:
         on_fatal: Callable[[Fatal], None],
         name: str,
         metrics: Metrics | None = None,
+        tenant_of: TenantOf | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self._policy = policy or LanePolicy()
         self._clock = clock or SystemClock()
         self._on_fatal = on_fatal
         self._name = name
-        self._window = Window(self._policy, self._clock)
+        self._window = Window(self._policy, self._clock, tenant_of=tenant_of, rules=rules)
+        if rules is not None:
+            rules.on_change(self._on_rules)
         self._runner = Runner(
             window=self._window,
             handler=handler,
@@ -195,6 +202,10 @@ class Lanes:
     def on_committed(self, partitions: Sequence[Partition]) -> None:
         """Commits were acknowledged."""
         self._window.open_gate(partitions)
+        self._runner.pump()
+
+    def _on_rules(self) -> None:
+        self._window.judge_again()
         self._runner.pump()
 
     def on_failed(self, error: Fatal) -> None:

@@ -8,28 +8,55 @@ from enum import Enum, auto
 
 from penstock_kit.kafka.ports import Record, TopicPartition
 from penstock_kit.lanes.outcomes import Delivery
+from penstock_kit.lanes.tenants import Share
 from penstock_kit.lanes.tracker import OffsetTracker, Slot
 
 __all__ = ["Entry", "KeyQueue", "KeyState", "Partition"]
 
 
 class Entry(Slot):
-    """A record in the window."""
+    """A record in the window.
 
-    __slots__ = ("deliveries", "failures", "queue", "record")
+    Attributes:
+        level: 0 high, 1 default, 2 low: of its topic, unless a rule demotes it.
+        started_at: monotonic; when its handler began last.
+        dropped_by: the rule that ends it instead of running it.
+        counted: rules that count it while it runs.
+    """
 
-    def __init__(self, record: Record, queue: KeyQueue) -> None:
+    __slots__ = (
+        "counted",
+        "deliveries",
+        "dropped_by",
+        "failures",
+        "level",
+        "queue",
+        "record",
+        "share",
+        "started_at",
+    )
+
+    def __init__(self, record: Record, queue: KeyQueue, share: Share) -> None:
         super().__init__(record.offset, record.timestamp_ms)
         self.record = record
         self.queue = queue
+        self.share = share
+        self.level = queue.partition.level
         self.deliveries = 0
         self.failures = 0
+        self.started_at = 0.0
+        self.dropped_by: str | None = None
+        self.counted: tuple[str, ...] = ()
 
     def delivery(self) -> Delivery:
         """The record as its handler gets it."""
         partition = self.queue.partition
         return Delivery(
-            self.record, partition.epoch, self.offset < partition.suspect_before, self.deliveries
+            self.record,
+            partition.epoch,
+            self.offset < partition.suspect_before,
+            self.deliveries,
+            dropped_by=self.dropped_by,
         )
 
 
@@ -39,22 +66,33 @@ class KeyState(Enum):
     IDLE = auto()
     """Nothing waits and nothing runs."""
     READY = auto()
-    """In the scheduler, or held back by the suspect window."""
+    """In the scheduler, or held back by a rule or the suspect window."""
     BUSY = auto()
-    """One record runs or waits for its next try; the others wait behind it."""
+    """One record runs; the others wait behind it."""
+    RESTING = auto()
+    """The first record waits for its next try, or for a handler of an earlier assignment."""
 
 
 class KeyQueue:
-    """Waiting records of one key, oldest first; `since` is when it became ready (monotonic)."""
+    """Waiting records of one key, oldest first.
 
-    __slots__ = ("entries", "key", "partition", "since", "state")
+    Attributes:
+        since: when it became ready (monotonic).
+        share: the tenant of the first record when it became ready, and `level` that record's level.
+        heir: the same key under a later assignment: it goes on when the handler here has ended.
+    """
 
-    def __init__(self, key: bytes | int, partition: Partition) -> None:
+    __slots__ = ("entries", "heir", "key", "level", "partition", "share", "since", "state")
+
+    def __init__(self, key: bytes | int, partition: Partition, share: Share) -> None:
         self.key = key
         self.partition = partition
+        self.share = share
+        self.level = partition.level
         self.since = 0.0
         self.state = KeyState.IDLE
         self.entries: deque[Entry] = deque()
+        self.heir: KeyQueue | None = None
 
 
 class Partition:
@@ -153,11 +191,14 @@ class Partition:
         self.taken -= 1
         self.taken_bytes -= entry.record.size_bytes
         entry.queue.entries.appendleft(entry)
+        entry.queue.state = KeyState.RESTING
 
     def drop_queued(self) -> None:
-        """Forget what waits; the next owner reads it again."""
+        """Forget what waits; the next owner reads it again. Keys with a handler at work stay."""
         self.is_ours = False
-        self.keys.clear()
+        self.keys = {key: queue for key, queue in self.keys.items() if queue.state is KeyState.BUSY}
+        for queue in self.keys.values():
+            queue.entries.clear()
         self.gated.clear()
 
     def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:

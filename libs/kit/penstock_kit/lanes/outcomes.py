@@ -27,6 +27,7 @@ class Delivery:
         deliveries: how often this process has handed it to a handler, from 1.
         failures: tries that failed and counted, in this process and before the record came here.
         state: what the handler gave to the `Retry` before; empty at the first try.
+        dropped_by: the operator's rule that wants the record ended instead of run; free of charge.
     """
 
     record: Record
@@ -35,6 +36,7 @@ class Delivery:
     deliveries: int = 1
     failures: int = 0
     state: bytes = b""
+    dropped_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

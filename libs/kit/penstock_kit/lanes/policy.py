@@ -29,8 +29,11 @@ class LanePolicy:
 
     Attributes:
         max_in_flight: handlers at work at the same time, 1 to 4096.
-        queue_per_partition: records of a partition that may wait in memory; then it is paused.
-        window_bytes: bytes of all waiting records together; then everything is paused.
+        tenant_in_flight: the same for one tenant; None: no bound of its own.
+        window_records: records that may wait in memory, of all partitions together: within them
+            tenants take turns. When it is full, partitions with more than their share are paused.
+        queue_per_partition: records of one partition that may wait; then it is paused.
+        window_bytes: bytes of all waiting records together; then the same as with records.
         span_cap: finished records that may lie beyond an unfinished one; then the partition is
             paused, so that a stuck record cannot make the replay after a crash unbounded.
         revoke_deadline: how long a revocation waits for running handlers, below the rebalance
@@ -47,7 +50,9 @@ class LanePolicy:
     """
 
     max_in_flight: int = 256
-    queue_per_partition: int = 1000
+    tenant_in_flight: int | None = None
+    window_records: int = 10_000
+    queue_per_partition: int = 10_000
     window_bytes: int = 64 * 1024 * 1024
     span_cap: int = 500
     order: Order = Order.BY_KEY
@@ -68,8 +73,17 @@ class LanePolicy:
             f"max_in_flight is {self.max_in_flight}; choose 1 to {_MOST_IN_FLIGHT}",
         )
         _require(
-            min(self.queue_per_partition, self.span_cap, self.window_bytes, self.attempts) >= 1,
-            "queue_per_partition, span_cap, window_bytes and attempts must be at least 1",
+            min(
+                self.queue_per_partition,
+                self.window_records,
+                self.span_cap,
+                self.window_bytes,
+                self.attempts,
+                1 if self.tenant_in_flight is None else self.tenant_in_flight,
+            )
+            >= 1,
+            "queue_per_partition, window_records, span_cap, window_bytes, attempts and "
+            "tenant_in_flight must be at least 1",
         )
         _require(
             min(self.weights) >= 1, f"weights are {self.weights}; each priority needs at least 1"

@@ -218,19 +218,32 @@ class Poller:
         if self._is_held:
             return {partition.place for partition in partitions}
         policy = self._policy
-        window = sum(partition.depth_bytes for partition in partitions)
-        limit = policy.window_bytes // 2 if self._paused else policy.window_bytes
-        if window > limit:
-            return {partition.place for partition in partitions}
+        depth_limit, bytes_limit = self._shares()
         wanted = set()
         for partition in partitions:
             share = 2 if partition.place in self._paused else 1
             if (
-                partition.depth * share > policy.queue_per_partition
+                partition.depth * share > depth_limit
+                or partition.depth_bytes * share > bytes_limit
                 or partition.tracker.beyond_gap * share > policy.span_cap
             ):
                 wanted.add(partition.place)
         return wanted
+
+    def _shares(self) -> tuple[int, int]:
+        """How much may wait of one partition.
+
+        While the window is full, no more than its share of it: who has less is fetched from.
+        """
+        policy = self._policy
+        partitions = self._owned.values()
+        part = 2 if self._paused else 1
+        depth_limit, bytes_limit = policy.queue_per_partition, policy.window_bytes
+        if sum(partition.depth for partition in partitions) * part > policy.window_records:
+            depth_limit = min(depth_limit, policy.window_records // len(partitions))
+        if sum(partition.depth_bytes for partition in partitions) * part > policy.window_bytes:
+            bytes_limit = policy.window_bytes // len(partitions)
+        return depth_limit, bytes_limit
 
     def _sample_ends(self) -> None:
         ends = self._consumer.end_offsets([p.place for p in self._owned.values()])

@@ -65,10 +65,7 @@ class Runner:
     def pump(self) -> None:
         """Start what may start."""
         window = self._window
-        while self.is_open and window.running < self._policy.max_in_flight:
-            entry = window.next()
-            if entry is None:
-                return
+        while self.is_open and (entry := window.next()) is not None:
             self._is_idle.clear()
             self._tasks[entry] = asyncio.create_task(self._run(entry), name="lanes-handler")
 

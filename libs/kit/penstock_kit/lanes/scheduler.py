@@ -1,8 +1,7 @@
-"""Which key runs next: high, default and low by weight, oldest first, and nobody starves."""
+"""Which key runs next: high, default and low by weight, then tenants in turn; nobody starves."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -10,10 +9,12 @@ from typing import Final
 from penstock_contracts.requests import Priority
 
 from penstock_kit.lanes.keys import KeyQueue, KeyState
+from penstock_kit.lanes.tenants import Ring, Share, Shares
 
-__all__ = ["LEVELS", "Scheduler", "level_of"]
+__all__ = ["LEVELS", "LOWEST", "Scheduler", "level_of"]
 
 LEVELS: Final = (Priority.HIGH, Priority.DEFAULT, Priority.LOW)
+LOWEST: Final = len(LEVELS) - 1
 
 
 def level_of(topic: str) -> int:
@@ -24,38 +25,87 @@ def level_of(topic: str) -> int:
 
 
 class Scheduler:
-    """Keys that are ready, by level. Not a queue of records: each key is here at most once."""
+    """Keys that are ready. Not a queue of records: each key is here at most once."""
 
-    def __init__(self, *, weights: tuple[int, int, int], aging: timedelta) -> None:
-        self._ready: tuple[deque[KeyQueue], ...] = tuple(deque() for _ in LEVELS)
+    def __init__(
+        self, *, weights: tuple[int, int, int], aging: timedelta, tenant_cap: int | None = None
+    ) -> None:
+        self.shares = Shares(tenant_cap)
+        self._rings = tuple(Ring(self.shares) for _ in LEVELS)
         self._turns = _interleaved(weights)
-        self._turn = 0
+        self._turn = self._turn_before = 0
         self._aging_s = aging.total_seconds()
 
     def offer(self, queue: KeyQueue, now: float) -> None:
-        """The key has a record to run; its turn comes after those that are ready already."""
+        """The key has a record to run; its turn comes after its tenant's that are ready already.
+
+        The first record tells the tenant and the level.
+        """
         queue.state = KeyState.READY
         queue.since = now
-        self._ready[queue.partition.level].append(queue)
+        if queue.entries:
+            first = queue.entries[0]
+            queue.share = first.share
+            queue.level = first.level
+        turn = queue.share.turns[queue.level]
+        if not turn.is_listed and turn in queue.share.waiting:
+            turn.keys.append(queue)
+        else:
+            self._rings[queue.level].add(turn, queue)
 
     def next(self, now: float) -> KeyQueue | None:
         """The key whose turn it is; its queue may be empty by now."""
-        high, default, low = self._ready
+        self._turn_before = self._turn
+        high, default, low = self._rings
         if not high and not low:
-            return default.popleft() if default else None
-        aged = self._aged(now)
-        if aged is not None:
-            return aged.popleft()
+            return default.pop() if default else None
+        while any(self._rings):
+            ring = self._aged(now) or self._weighted()
+            queue = ring.pop()
+            if queue is not None:
+                return queue
+        return None
+
+    def move(self, queue: KeyQueue) -> None:
+        """The key that `next` gave has another level now; its turn is not used up."""
+        self._turn = self._turn_before
+        self.offer(queue, queue.since)
+
+    def started(self, share: Share) -> None:
+        """A handler for the tenant begins."""
+        share.in_flight += 1
+
+    def ended(self, share: Share, seconds: float) -> None:
+        """A handler for the tenant ended after `seconds`; what its cap held back is ready again."""
+        share.in_flight -= 1
+        self.shares.learn(share, seconds)
+        if share.waiting:
+            waiting, share.waiting = share.waiting, []
+            for turn in waiting:
+                if turn.keys:
+                    self._rings[share.turns.index(turn)].enlist(turn)
+
+    def take_demoted(self) -> list[KeyQueue]:
+        """Take out keys that wait with the low ones though their topic is not low."""
+        return [
+            queue
+            for share in self.shares.all()
+            for queue in self._rings[LOWEST].take(
+                share.turns[LOWEST], lambda queue: queue.partition.level != LOWEST
+            )
+        ]
+
+    def _weighted(self) -> Ring:
         while True:
             level = self._turns[self._turn]
             self._turn = (self._turn + 1) % len(self._turns)
-            if self._ready[level]:
-                return self._ready[level].popleft()
+            if self._rings[level]:
+                return self._rings[level]
 
-    def _aged(self, now: float) -> deque[KeyQueue] | None:
-        """The level whose first key has waited longest, if that is too long."""
-        level = min((ready for ready in self._ready if ready), key=lambda ready: ready[0].since)
-        return level if now - level[0].since > self._aging_s else None
+    def _aged(self, now: float) -> Ring | None:
+        """The level whose next key has waited longest, if that is too long."""
+        ring = min((ring for ring in self._rings if ring), key=lambda ring: ring.since)
+        return ring if now - ring.since > self._aging_s else None
 
 
 def _interleaved(weights: Sequence[int]) -> tuple[int, ...]:

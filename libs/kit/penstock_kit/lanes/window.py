@@ -9,34 +9,60 @@ from collections.abc import Callable, Sequence
 
 from penstock_kit.clock import Clock
 from penstock_kit.kafka.ports import Record
+from penstock_kit.lanes.handover import Handover
 from penstock_kit.lanes.keys import Entry, KeyQueue, KeyState, Partition
 from penstock_kit.lanes.policy import LanePolicy, Order
+from penstock_kit.lanes.rules import Held, NoRules, Rules
 from penstock_kit.lanes.scheduler import Scheduler
 
-__all__ = ["Window"]
+__all__ = ["TenantOf", "Window"]
+
+TenantOf = Callable[[Record], str | None]
 
 
 class Window:
-    """Queues by key, the order in which keys run, and what is finished."""
+    """Queues by key, the order in which keys run, and what is finished.
 
-    def __init__(self, policy: LanePolicy, clock: Clock) -> None:
+    Attributes:
+        limit: the most records in flight now; at most the policy's `max_in_flight`.
+        may_start: asked with the present moment before anything starts.
+    """
+
+    def __init__(
+        self,
+        policy: LanePolicy,
+        clock: Clock,
+        *,
+        tenant_of: TenantOf | None = None,
+        rules: Rules | None = None,
+    ) -> None:
         self._clock = clock
         self._by_key = policy.order is Order.BY_KEY
-        self._scheduler = Scheduler(weights=policy.weights, aging=policy.aging)
-        self._leaving: list[tuple[Sequence[Partition], Callable[[], None]]] = []
+        self._tenant_of = tenant_of
+        self._scheduler = Scheduler(
+            weights=policy.weights, aging=policy.aging, tenant_cap=policy.tenant_in_flight
+        )
+        self._held = Held(rules or NoRules(), self._scheduler)
+        self._handover = Handover()
         self.partitions: set[Partition] = set()
         self.running = 0
+        self.limit = policy.max_in_flight
+        self.may_start: Callable[[float], bool] = lambda _: True
 
     def accept(self, batch: Sequence[tuple[Partition, list[Record]]]) -> None:
         """Take in what the poll thread read."""
         now = self._clock.monotonic()
+        shares, tenant_of = self._scheduler.shares, self._tenant_of
+        share = shares.nobody
         for partition, records in batch:
             if not partition.is_ours:
                 continue
             partition.note_first(records[0].offset)
             for record in records:
+                if tenant_of is not None:
+                    share = shares.of(tenant_of(record))
                 queue = self._queue_of(partition, record)
-                entry = Entry(record, queue)
+                entry = Entry(record, queue, share)
                 partition.tracker.begin(entry)
                 queue.entries.append(entry)
                 if queue.state is KeyState.IDLE:
@@ -44,7 +70,11 @@ class Window:
 
     def next(self) -> Entry | None:
         """The record to run now; the caller runs it and ends with `finish` or `put_back`."""
+        if self.running >= self.limit:
+            return None
         now = self._clock.monotonic()
+        if not self.may_start(now):
+            return None
         while (queue := self._scheduler.next(now)) is not None:
             partition = queue.partition
             if not partition.is_ours:
@@ -52,24 +82,24 @@ class Window:
             if not queue.entries:
                 self._retire(queue)
                 continue
-            if not partition.may_start(queue.entries[0]):
+            entry = queue.entries[0]
+            if entry.share is not queue.share:  # the one that made the key ready was withdrawn
+                self._scheduler.offer(queue, queue.since)
+            elif not partition.may_start(entry):
                 partition.gated.append(queue)
-                continue
-            entry = queue.entries.popleft()
-            queue.state = KeyState.BUSY
-            entry.deliveries += 1
-            partition.take(entry)
-            partition.running += 1
-            self.running += 1
-            return entry
+            elif self._held.lets_start(entry):
+                return self._begin(entry, now)
         return None
 
     def finish(self, entry: Entry) -> None:
         """A running record needs no further work; its key goes on."""
-        entry.queue.partition.tracker.finish(entry)  # even if revoked: the last commit counts it
+        queue = entry.queue
+        queue.partition.tracker.finish(entry)  # even if revoked: the last commit counts it
         self._leave(entry)
-        if entry.queue.partition.is_ours:
-            self.release(entry.queue)
+        if queue.partition.is_ours:
+            self.release(queue)
+        elif queue.heir is not None:
+            self._inherit(queue.heir, finished=entry)
 
     def put_back(self, entry: Entry) -> bool:
         """A running record waits for its next try and `release`.
@@ -77,10 +107,13 @@ class Window:
         False if it is not ours any more.
         """
         self._leave(entry)
-        partition = entry.queue.partition
-        if partition.is_ours:
-            partition.put_back(entry)
-        return partition.is_ours
+        queue = entry.queue
+        if queue.partition.is_ours:
+            queue.partition.put_back(entry)
+            return True
+        if queue.heir is not None:
+            self._inherit(queue.heir, finished=None)
+        return False
 
     def release(self, queue: KeyQueue) -> None:
         """The key may go on with its first waiting record."""
@@ -95,7 +128,10 @@ class Window:
 
     def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:
         """Take waiting records out; they hold the offset back until `finish_withdrawn`."""
-        return [entry for partition in self.partitions for entry in partition.withdraw(match)]
+        taken = [entry for partition in self.partitions for entry in partition.withdraw(match)]
+        if taken:
+            self._held.judge_again()
+        return taken
 
     def finish_withdrawn(self, entry: Entry) -> None:
         """A withdrawn record needs no further work."""
@@ -110,44 +146,71 @@ class Window:
         for partition in partitions:
             self.partitions.discard(partition)
             partition.drop_queued()
-        self._leaving.append((partitions, when_idle))
-        self._announce_idle()
+        self._held.judge_again()
+        self._handover.leave(partitions, when_idle)
 
     def open_gate(self, partitions: Sequence[Partition]) -> None:
         """Commits were acknowledged: keys held back by the suspect window may be ready now."""
-        now = self._clock.monotonic()
         for partition in partitions:
             gated, partition.gated = partition.gated, []
             for queue in gated:
-                self._scheduler.offer(queue, now)
+                self._scheduler.offer(queue, queue.since)
+
+    def judge_again(self) -> None:
+        """A rule came or went: everything that rules hold has its turn."""
+        self._held.judge_again()
 
     @property
     def queued(self) -> int:
         """Records that wait."""
         return sum(partition.depth for partition in self.partitions)
 
+    @property
+    def held(self) -> int:
+        """Those of them that wait because of a rule."""
+        return self._held.count
+
+    def _begin(self, entry: Entry, now: float) -> Entry:
+        queue, partition = entry.queue, entry.queue.partition
+        queue.entries.popleft()
+        queue.state = KeyState.BUSY
+        entry.deliveries += 1
+        entry.started_at = now
+        partition.take(entry)
+        partition.running += 1
+        self.running += 1
+        self._scheduler.started(entry.share)
+        return entry
+
     def _queue_of(self, partition: Partition, record: Record) -> KeyQueue:
         key = record.key if self._by_key and record.key is not None else record.offset
         queue = partition.keys.get(key)
         if queue is None:
-            queue = partition.keys[key] = KeyQueue(key, partition)
+            queue = partition.keys[key] = KeyQueue(key, partition, self._scheduler.shares.nobody)
+            if self._handover.is_busy:
+                self._handover.wait_for_earlier(queue)
         return queue
+
+    def _inherit(self, heir: KeyQueue, *, finished: Entry | None) -> None:
+        """A handler of an earlier assignment has ended: its key goes on under the present one."""
+        if not heir.partition.is_ours:
+            return
+        if finished is not None and heir.entries and heir.entries[0].offset == finished.offset:
+            same = heir.entries.popleft()  # delivered again meanwhile, and done by now
+            heir.partition.take(same)
+            heir.partition.tracker.finish(same)
+        self.release(heir)
 
     def _retire(self, queue: KeyQueue) -> None:
         queue.state = KeyState.IDLE
         queue.partition.keys.pop(queue.key, None)
 
     def _leave(self, entry: Entry) -> None:
-        entry.queue.partition.running -= 1
+        partition = entry.queue.partition
+        partition.running -= 1
         self.running -= 1
-        if self._leaving:
-            self._announce_idle()
-
-    def _announce_idle(self) -> None:
-        still = []
-        for partitions, when_idle in self._leaving:
-            if any(partition.running for partition in partitions):
-                still.append((partitions, when_idle))
-            else:
-                when_idle()
-        self._leaving = still
+        self._scheduler.ended(entry.share, self._clock.monotonic() - entry.started_at)
+        if entry.counted:
+            self._held.ended(entry)
+        if not partition.is_ours:
+            self._handover.left(entry.queue)

@@ -26,7 +26,7 @@ class ExitStatus(IntEnum):
     REFUSED = 4
     """The credential is missing, wrong, or does not reach so far."""
     NOT_FOUND = 5
-    """No such job, key or topic."""
+    """No such job, key, topic or letter."""
     MISSING = 6
     """A program or download that the embedded stack needs is missing."""
     TIMED_OUT = 7
@@ -51,6 +51,8 @@ STATUSES: Final[dict[str, ExitStatus]] = {
     "NotFound": ExitStatus.NOT_FOUND,
     "NoCredential": ExitStatus.NOT_FOUND,
     "NoTopic": ExitStatus.NOT_FOUND,
+    "NoLetter": ExitStatus.NOT_FOUND,
+    "BadEdit": ExitStatus.WRONG_USE,
     "Unreachable": ExitStatus.UNREACHABLE,
     "TopicsUnavailable": ExitStatus.UNREACHABLE,
     "TableAway": ExitStatus.UNREACHABLE,

@@ -36,6 +36,15 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "revoke": "penstock.cli.tokens:revoke",
         },
     ),
+    "dlq": (
+        "Dead letters: look, redrive, drop.",
+        {
+            "list": "penstock.cli.dlq:list_all",
+            "show": "penstock.cli.dlq:show",
+            "redrive": "penstock.cli.dlq_changes:redrive",
+            "drop": "penstock.cli.dlq_changes:drop",
+        },
+    ),
     "topics": (
         "Topics: list, create, show.",
         {

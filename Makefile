@@ -50,10 +50,13 @@ down: ## stop what `make up` started
 bench: servers ## measure every promised figure beside its target; writes bench/results
 	$(PY) -m bench
 
+bench-lanes: servers ## measure lanes beside its peers; writes bench/results/lanes.json
+	$(PY) -m bench.lanes
+
 test: servers ## every tier of tests: unit, contract, integration, acceptance
 	.venv/bin/pytest
 
-.PHONY: help install lint types servers run demo up down bench test
+.PHONY: help install lint types servers run demo up down bench bench-lanes test
 
 schemas: install ## render JSON Schema, topic files and AsyncAPI from the models
 	$(PY) schemas/render.py

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Row", "percentile", "print_rows", "write_rows"]
+__all__ = ["RESULTS", "Row", "machine", "percentile", "print_rows", "write_rows"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -34,6 +34,16 @@ class Row:
     note: str = ""
 
     @classmethod
+    def at_least(cls, row: str, unit: str, repetitions: Sequence[float], limit: float) -> Row:
+        """A figure that should reach `limit`; the median of the repetitions counts."""
+        ours = percentile(repetitions, 50)
+        return cls(
+            row=row, unit=unit, ours=ours, target=f">= {limit:g}", holds=ours >= limit,
+            low=min(repetitions),
+            high=max(repetitions),
+        )  # fmt: skip
+
+    @classmethod
     def at_most(
         cls,
         row: str,
@@ -56,6 +66,15 @@ class Row:
         )  # fmt: skip
 
 
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    return {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """The nearest-rank percentile of a non-empty sequence."""
     ordered = sorted(values)
@@ -67,12 +86,7 @@ def write_rows(name: str, rows: Sequence[Row]) -> Path:
     """Write `results/<name>.json` with a description of the machine; the path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    machine = {
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-    content = {"machine": machine, "rows": [asdict(row) for row in rows]}
+    content = {"machine": machine(), "rows": [asdict(row) for row in rows]}
     path.write_text(json.dumps(content, indent=2) + "\n")
     return path
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import confluent_kafka
+import orjson
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -24,6 +25,9 @@ _COMMITTED_TIMEOUT_S: Final = 5.0
 _COMMITTED_TRIES: Final = 3
 _COMMIT_RETRY_S: Final = 0.5
 """Pause before a refused background commit is sent again."""
+_STATISTICS_EVERY_MS: Final = 5000
+"""How often the client tells when each broker was last heard; an idle member hears one at least
+every five seconds (heartbeats), so that 15 s of silence are never an accident."""
 _UNKNOWN: Final = -1
 
 
@@ -47,8 +51,14 @@ class GroupConsumer:
             group,
             client_id=client_id,
             pace=pace,
-            overrides={"error_cb": self._on_error, "on_commit": self._on_commit},
+            overrides={
+                "error_cb": self._on_error,
+                "on_commit": self._on_commit,
+                "stats_cb": self._on_statistics,
+                "statistics.interval.ms": _STATISTICS_EVERY_MS,
+            },
         )
+        self._heard_at = time.monotonic()
         self._on_change: Callable[[Assignment], None] = lambda _: None
         self._epoch = 0
         self._owned: set[TopicPartition] = set()
@@ -116,7 +126,9 @@ class GroupConsumer:
         native = [confluent_kafka.TopicPartition(*place, offset) for place, offset in ours.items()]
         try:
             if wait:
-                self._note_commits(self._client.commit(offsets=native, asynchronous=False) or [])
+                answers = self._client.commit(offsets=native, asynchronous=False) or []
+                self._note_commits(answers)
+                self._raise_refusals(answers)
             else:
                 self._client.commit(offsets=native, asynchronous=True)
         except KafkaException as error:
@@ -135,6 +147,10 @@ class GroupConsumer:
             )
             ends[place] = max(high, _UNKNOWN)
         return ends
+
+    def unheard_s(self) -> float:
+        """Since the last bytes of any broker, by the client's own statistics."""
+        return time.monotonic() - self._heard_at
 
     def close(self) -> None:
         """Leave the group; revocations are announced before."""
@@ -227,6 +243,11 @@ class GroupConsumer:
             elif place in self._owned:
                 self._committed[place] = max(one.offset, self._committed.get(place, _UNKNOWN))
 
+    def _raise_refusals(self, answers: Iterable[confluent_kafka.TopicPartition]) -> None:
+        for one in answers:
+            if one.error is not None:
+                raise _commit_error(KafkaException(one.error))
+
     def _note_refusal(self, one: confluent_kafka.TopicPartition) -> None:
         place = TopicPartition(one.topic, one.partition)
         if place in self._owned and one.offset > self._committed.get(place, _UNKNOWN):
@@ -240,6 +261,12 @@ class GroupConsumer:
         except Retryable:
             self._refused = offsets
             self._retry_commits_at = time.monotonic() + _COMMIT_RETRY_S
+
+    def _on_statistics(self, statistics: str) -> None:
+        brokers = orjson.loads(statistics)["brokers"].values()
+        idle_us = [broker["rxidle"] for broker in brokers if broker["rxidle"] >= 0]
+        if idle_us:
+            self._heard_at = max(self._heard_at, time.monotonic() - min(idle_us) / 1e6)
 
     def _on_error(self, error: KafkaError) -> None:
         if is_beyond_repair(error):

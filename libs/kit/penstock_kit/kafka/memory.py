@@ -36,12 +36,14 @@ class MemoryFaults:
         lose_acks: records are written, but their senders hear `DeliveryUnknown`.
         hold_acks: records are written, acknowledgements wait until `MemoryKafka.release_acks`.
         refuse_commits: commits are answered with an error.
+        unheard_s: what consumers say of the time since a broker was heard.
     """
 
     on_send: Callable[[OutRecord], Exception | None] | None = None
     lose_acks: bool = False
     hold_acks: bool = False
     refuse_commits: bool = False
+    unheard_s: float = 0.0
 
 
 @dataclass(slots=True)

@@ -63,13 +63,15 @@ class MemoryConsumer:
         self,
         offsets: dict[TopicPartition, int],
         *,
-        wait: bool,  # noqa: ARG002 - always at once
+        wait: bool,
     ) -> None:
         """Store offsets of partitions that are ours."""
         with self._kafka.changed:
             if self._kafka.faults.refuse_commits:
                 raise Retryable("the offsets were not committed: refused on request")
             owned = self._member.owned if self._member is not None else set()
+            if wait and not owned.issuperset(offsets.keys() & self._positions.keys()):
+                raise Retryable("the offsets were not committed: not a member any more")
             self._group.committed.update(
                 {place: offset for place, offset in offsets.items() if place in owned}
             )
@@ -83,6 +85,10 @@ class MemoryConsumer:
         """The offsets of the next records."""
         with self._kafka.changed:
             return {place: self._kafka.end_offset(place) for place in partitions}
+
+    def unheard_s(self) -> float:
+        """Zero, unless a test says otherwise."""
+        return self._kafka.faults.unheard_s
 
     def close(self) -> None:
         """Announce the revocation, then leave."""

@@ -197,8 +197,8 @@ class Consumer(Protocol):
         """Commit next-to-read offsets; with `wait` returns after the broker answered.
 
         Raises:
-            Retryable: the broker did not take them (rebalance in progress, not reachable); try
-                again or let go.
+            Retryable: the broker did not take all of them (rebalance in progress, not a member any
+                more, not reachable); try again or let go.
         """
         ...
 
@@ -213,6 +213,13 @@ class Consumer(Protocol):
 
     def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """High watermarks as last seen; -1 where unknown. Never blocks."""
+        ...
+
+    def unheard_s(self) -> float:
+        """Seconds since any broker last said anything, as far as we know. Any thread, no blocking.
+
+        A poll that returns nothing proves nothing: it does so without a connection as well.
+        """
         ...
 
     def close(self) -> None:

@@ -13,7 +13,9 @@ from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal, Retryable
 from penstock_kit.kafka.ports import Consumer, Producer, Record
 from penstock_kit.lanes.dead_letters import DeadLetters
+from penstock_kit.lanes.health import LaneHealth
 from penstock_kit.lanes.keys import Entry, Partition
+from penstock_kit.lanes.loop_watch import LoopWatch
 from penstock_kit.lanes.metrics import LaneMetrics
 from penstock_kit.lanes.outcomes import Delivery, Outcome
 from penstock_kit.lanes.policy import LanePolicy
@@ -95,7 +97,10 @@ class Lanes:
             clock=self._clock,
             events=self,
             name=name,
+            loop_watch=LoopWatch(self._policy, name),
         )
+        self._window.may_start = self._poller.may_start
+        self._health = LaneHealth(self._poller, policy=self._policy, clock=self._clock, name=name)
         self._watchdog: asyncio.Task[None] | None = None
         self._withdrawn: dict[tuple[str, int, int], Entry] = {}
         self._fault: Fatal | None = None
@@ -175,10 +180,7 @@ class Lanes:
             return str(self._fault)
         if not self._is_started:
             return "the lanes have not started"
-        silence_s = self._clock.monotonic() - self._poller.progress_at
-        if silence_s > self._policy.stall_unready.total_seconds():
-            return f"the poll thread is silent for {silence_s:.0f} s; are the brokers there?"
-        return None
+        return self._health.unready()
 
     def on_added(self, partitions: Sequence[Partition]) -> None:
         """The poll thread got partitions."""
@@ -222,18 +224,11 @@ class Lanes:
         self._on_fatal(error)
 
     async def _watch(self) -> None:
-        """No poll progress means that the group will expel us, or that the client hangs."""
-        limit_s = self._policy.stall_fatal.total_seconds()
+        """No progress means that the group will expel us, or that the client hangs."""
         while self._fault is None:
             await asyncio.sleep(_WATCH_S)
-            silence_s = self._clock.monotonic() - self._poller.progress_at
-            if silence_s > limit_s:
-                self._fail(
-                    Fatal(
-                        f"the poll thread of {self._name!r} is silent for {silence_s:.0f} s; "
-                        "the process must restart"
-                    )
-                )
+            if (sentence := self._health.beyond_repair()) is not None:
+                self._fail(Fatal(sentence))
 
     def _read_stats(self) -> LaneStats:
         partitions = list(self._window.partitions)

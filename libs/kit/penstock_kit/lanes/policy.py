@@ -45,8 +45,13 @@ class LanePolicy:
         aging: a record that waits longer goes first, whatever its priority.
         commit_interval: pause between commits; what finished in it is delivered again after a
             crash.
-        stall_unready: silence of the poll thread after which the process is not ready.
-        stall_fatal: silence of the poll thread after which the process must be restarted.
+        session: silence of the poll thread after which the group may have given our partitions to
+            somebody else: nothing starts and nothing is committed until the broker has confirmed
+            that they are ours. At most the session time-out of the group.
+        stall_unready: silence of the poll thread, of the event loop, of all brokers, or of answers
+            to commits, after which the process is not ready.
+        stall_fatal: silence of the poll thread, of the event loop or of all brokers after which the
+            process must be restarted.
     """
 
     max_in_flight: int = 256
@@ -64,6 +69,7 @@ class LanePolicy:
     weights: tuple[int, int, int] = (6, 3, 1)
     aging: timedelta = timedelta(seconds=10)
     commit_interval: timedelta = timedelta(milliseconds=25)
+    session: timedelta = timedelta(seconds=10)
     stall_unready: timedelta = timedelta(seconds=15)
     stall_fatal: timedelta = timedelta(seconds=60)
 
@@ -89,8 +95,10 @@ class LanePolicy:
             min(self.weights) >= 1, f"weights are {self.weights}; each priority needs at least 1"
         )
         _require(
-            self.revoke_deadline < self.stall_unready < self.stall_fatal,
-            "revoke_deadline must be below stall_unready, and that below stall_fatal",
+            self.revoke_deadline < min(self.session, self.stall_unready)
+            and self.stall_unready < self.stall_fatal,
+            "revoke_deadline must be below session and stall_unready, and stall_unready below "
+            "stall_fatal",
         )
 
     @property

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
 
 from penstock_kit.clock import Clock
-from penstock_kit.errors import Fatal, Retryable
-from penstock_kit.kafka.ports import Assignment, Consumer, Record, TopicPartition
+from penstock_kit.errors import Fatal
+from penstock_kit.kafka.ports import Assignment, Consumer, Record
+from penstock_kit.lanes.backpressure import Backpressure
+from penstock_kit.lanes.commits import Commits
 from penstock_kit.lanes.keys import Partition
+from penstock_kit.lanes.loop_watch import LoopWatch
 from penstock_kit.lanes.policy import LanePolicy
 from penstock_kit.lanes.scheduler import level_of
 
@@ -34,14 +36,15 @@ New ones end it at once. Bounds how late commits and `stop` are seen.
 _FULL_WAIT_S: Final = 0.005
 """The same while a partition is paused: how late a resume may be."""
 
-_GRACE_S: Final = 0.005
-"""How long a full queue may drain before its partition is paused: pausing throws the client's
-prefetched records away, which costs a round trip to the broker."""
-
-_GRACE_STEP_S: Final = 0.0005
 _BATCH: Final = 500
 _SAMPLE_S: Final = 1.0
 """Pause between looks at the end offsets, for the lag."""
+
+_CONFIRM_PAUSE_S: Final = 0.5
+"""Pause before the broker is asked again whether we are still a member."""
+
+_CLOSE_WAIT_S: Final = 15.0
+"""Leaving the group takes a round trip; a client that hangs in it must not keep the process."""
 
 
 class PollerEvents(Protocol):
@@ -64,7 +67,15 @@ class PollerEvents(Protocol):
 
 
 class Poller:
-    """Polls, hands over, commits, pauses and resumes; ends with a commit and leaves the group."""
+    """Polls, hands over, commits, pauses and resumes; ends with a commit and leaves the group.
+
+    Attributes:
+        round_at: when this thread last finished a round.
+        progress_at: the same, but only of rounds in which the partitions were surely ours.
+        is_doubtful: whether the membership has yet to be confirmed after such a silence.
+        awake_since: when this process was last seen to wake up from one; at first its start.
+        commits: what the broker takes of finished work.
+    """
 
     def __init__(
         self,
@@ -75,6 +86,7 @@ class Poller:
         clock: Clock,
         events: PollerEvents,
         name: str,
+        loop_watch: LoopWatch,
     ) -> None:
         self._consumer = consumer
         self._topics = topics
@@ -82,21 +94,25 @@ class Poller:
         self._clock = clock
         self._events = events
         self._name = name
+        self._loop_watch = loop_watch
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._joined = asyncio.Event()
         self._owned: dict[tuple[str, int], Partition] = {}
-        self._paused: set[TopicPartition] = set()
-        self._commit_at = self._sample_at = 0.0
+        self._pressure = Backpressure(consumer, self._owned, policy=policy)
+        self._sample_at = self._confirm_at = 0.0
+        self._session_s = policy.session.total_seconds()
         self._is_stopping = False
-        self._is_held = False
-        self.progress_at = clock.monotonic()
+        self.is_doubtful = False
+        self.commits = Commits(consumer, self._owned, policy=policy, clock=clock, name=name)
+        self.round_at = self.progress_at = self.awake_since = clock.monotonic()
 
     async def start(self) -> None:
         """Join the group; returns after the first round."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name=f"{self._name}-poll", daemon=True)
-        self.progress_at = self._clock.monotonic()
+        self.round_at = self.progress_at = self.awake_since = self._clock.monotonic()
+        self._loop_watch.start(self._loop, self.round_at)
         self._thread.start()
         await self._joined.wait()
 
@@ -104,28 +120,38 @@ class Poller:
         """Commit what is finished, leave the group, end the thread."""
         self._is_stopping = True
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, _CLOSE_WAIT_S)
+            if self._thread.is_alive():
+                log.error("lanes.poll_thread_hangs", lanes=self._name)
             self._thread = None
 
     @property
     def paused(self) -> int:
         """How many partitions are not fetched from."""
-        return len(self._paused)
+        return len(self._pressure.paused)
+
+    def may_start(self, now: float) -> bool:
+        """Whether the partitions are surely ours; after a long silence of this thread: no."""
+        return now - self.progress_at <= self._session_s
+
+    def unheard_s(self, now: float) -> float:
+        """How long no broker has said anything while this process was able to hear it."""
+        return min(self._consumer.unheard_s(), now - self.awake_since)
 
     def hold(self) -> None:
         """Stop fetching, keep polling; from the next round on."""
-        self._is_held = True
+        self._pressure.is_held = True
 
     def let_go(self) -> None:
         """Fetch again."""
-        self._is_held = False
+        self._pressure.is_held = False
 
     def _run(self) -> None:
         try:
             self._consumer.subscribe(self._topics, self._on_change)
             while not self._is_stopping:
                 self._round()
-            self._commit(wait=True)
+            self.commits.flush()
             self._consumer.close()
         except Fatal as error:
             self._on_loop(self._events.on_failed, error)
@@ -137,18 +163,45 @@ class Poller:
             self._on_loop(self._joined.set)
 
     def _round(self) -> None:
-        wait_s = _FULL_WAIT_S if self._paused else _IDLE_WAIT_S
+        wait_s = _FULL_WAIT_S if self._pressure.paused else _IDLE_WAIT_S
         records = self._consumer.poll(wait_s, _BATCH)
-        now = self.progress_at = self._clock.monotonic()
+        now = self._clock.monotonic()
         if not self._joined.is_set():
             self._on_loop(self._joined.set)
         if records:
             self._hand_over(records)
-        self._settle_commits(now)
-        self._balance()
+        if self._knows_membership(now):
+            self.progress_at = now
+            moved = self.commits.settle(now)
+            if any(partition.gated for partition in moved):
+                self._on_loop(self._events.on_committed, moved)
+        self.round_at = now
+        self._pressure.balance()
+        self._loop_watch.look(now)
         if now >= self._sample_at:
             self._sample_at = now + _SAMPLE_S
             self._sample_ends()
+
+    def _knows_membership(self, now: float) -> bool:
+        """Whether our partitions are ours; after a silence only the broker can tell.
+
+        A process that was stopped for longer than the session wakes up with partitions that
+        somebody else may have by now. The broker refuses a commit of such a member.
+        """
+        if now - self.round_at > self._session_s:
+            self.is_doubtful = True
+            self.awake_since = now
+            log.warning("lanes.was_silent", lanes=self._name, silence_s=now - self.round_at)
+        if self.is_doubtful and now >= self._confirm_at:
+            self._confirm_at = now + _CONFIRM_PAUSE_S
+            self.is_doubtful = not self.commits.confirm()
+            if not self.is_doubtful:
+                log.warning(
+                    "lanes.membership_confirmed", lanes=self._name, partitions=len(self._owned)
+                )
+                self.progress_at = now
+                self._on_loop(self._events.on_committed, list(self._owned.values()))
+        return not self.is_doubtful
 
     def _hand_over(self, records: list[Record]) -> None:
         batch: dict[tuple[str, int], tuple[Partition, list[Record]]] = {}
@@ -166,84 +219,6 @@ class Poller:
             partition.handed_bytes += sum(record.size_bytes for record in mine)
         if batch:
             self._on_loop(self._events.on_records, list(batch.values()))
-
-    def _settle_commits(self, now: float) -> None:
-        waiting = [p for p in self._owned.values() if p.requested > p.acked]
-        if waiting:
-            acked = self._consumer.committed([p.place for p in waiting])
-            moved = [p for p in waiting if acked[p.place] > p.acked]
-            for partition in moved:
-                partition.acked = acked[partition.place]
-            if any(partition.gated for partition in moved):
-                self._on_loop(self._events.on_committed, moved)
-        ahead = max((p.tracker.position - p.requested for p in self._owned.values()), default=0)
-        if ahead > 0 and (now >= self._commit_at or ahead > self._policy.suspect_span // 4):
-            self._commit_at = now + self._policy.commit_interval.total_seconds()
-            self._commit(wait=False)
-
-    def _commit(self, *, wait: bool) -> None:
-        """Only what we own now: a partition leaves `_owned` when it is revoked."""
-        offsets = {
-            partition.place: position
-            for partition in self._owned.values()
-            if (position := partition.tracker.position) > partition.requested
-            or (wait and position > partition.acked)
-        }
-        if not offsets:
-            return
-        try:
-            self._consumer.commit(offsets, wait=wait)
-        except Retryable as error:
-            log.warning("lanes.commit_refused", lanes=self._name, error=str(error))
-            return
-        for place, position in offsets.items():
-            self._owned[place].requested = position
-
-    def _balance(self) -> None:
-        """Pause what is full, resume what has drained to half."""
-        deadline = time.monotonic() + _GRACE_S
-        while True:
-            wanted = self._wanted_pauses()
-            if wanted <= self._paused or self._is_held or time.monotonic() >= deadline:
-                break
-            time.sleep(_GRACE_STEP_S)
-        if full := wanted - self._paused:
-            self._consumer.pause(sorted(full))
-        if drained := self._paused - wanted:
-            self._consumer.resume(sorted(drained))
-        self._paused = wanted
-
-    def _wanted_pauses(self) -> set[TopicPartition]:
-        partitions = self._owned.values()
-        if self._is_held:
-            return {partition.place for partition in partitions}
-        policy = self._policy
-        depth_limit, bytes_limit = self._shares()
-        wanted = set()
-        for partition in partitions:
-            share = 2 if partition.place in self._paused else 1
-            if (
-                partition.depth * share > depth_limit
-                or partition.depth_bytes * share > bytes_limit
-                or partition.tracker.beyond_gap * share > policy.span_cap
-            ):
-                wanted.add(partition.place)
-        return wanted
-
-    def _shares(self) -> tuple[int, int]:
-        """How much may wait of one partition.
-
-        While the window is full, no more than its share of it: who has less is fetched from.
-        """
-        policy = self._policy
-        partitions = self._owned.values()
-        part = 2 if self._paused else 1
-        depth_limit, bytes_limit = policy.queue_per_partition, policy.window_bytes
-        if sum(partition.depth for partition in partitions) * part > policy.window_records:
-            depth_limit = min(depth_limit, policy.window_records // len(partitions))
-        if sum(partition.depth_bytes for partition in partitions) * part > policy.window_bytes:
-            bytes_limit = policy.window_bytes // len(partitions)
-        return depth_limit, bytes_limit
 
     def _sample_ends(self) -> None:
         ends = self._consumer.end_offsets([p.place for p in self._owned.values()])
@@ -276,10 +251,13 @@ class Poller:
         if not change.lost and not self._is_stopping:
             idle.wait(self._policy.revoke_deadline.total_seconds())
         if not change.lost:
-            self._commit(wait=True)
+            self.commits.flush()
         for partition in leaving:
             del self._owned[partition.place]
-            self._paused.discard(partition.place)
+            self._pressure.paused.discard(partition.place)
+        self.commits.forget_refusal()
+        if change.lost:  # what the group took away is known now
+            self.is_doubtful = False
         log.info(
             "lanes.revoked",
             lanes=self._name,

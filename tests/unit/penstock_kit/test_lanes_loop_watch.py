@@ -1,0 +1,54 @@
+"""A loop that is stuck is noticed from the other thread."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from penstock_kit.lanes.loop_watch import LoopWatch
+from penstock_kit.lanes.policy import LanePolicy
+from structlog.testing import capture_logs
+
+
+def looked_at(watch: LoopWatch, *moments: float) -> list[str]:
+    """Look once a second up to each moment, without letting the loop run; the events told."""
+    with capture_logs() as told:
+        for moment in moments:
+            watch.look(moment)
+    return [str(line["event"]) for line in told]
+
+
+def never(status: int) -> None:
+    raise AssertionError(f"exit with {status}")
+
+
+async def test_look_when_loop_is_stuck_then_told_at_15_s_and_exit_at_60_s() -> None:
+    exits: list[int] = []
+    watch = LoopWatch(LanePolicy(), "test", exits.append)
+    watch.start(asyncio.get_running_loop(), 0.0)
+
+    assert looked_at(watch, *range(1, 17)) == []
+    assert looked_at(watch, *range(17, 50)) == ["lanes.loop_stuck"]
+    assert watch.stuck_s > 15
+    assert exits == []
+    assert looked_at(watch, *range(50, 63)) == ["lanes.loop_dead"]
+    assert exits == [1]
+
+
+async def test_look_when_loop_answers_then_silence_starts_anew() -> None:
+    watch = LoopWatch(LanePolicy(), "test", never)
+    watch.start(asyncio.get_running_loop(), 0.0)
+
+    for second in range(1, 200):
+        assert looked_at(watch, float(second)) == []
+        await asyncio.sleep(0)
+    assert watch.stuck_s <= 1
+
+
+async def test_look_when_this_thread_was_away_itself_then_its_absence_does_not_count() -> None:
+    watch = LoopWatch(LanePolicy(stall_fatal=timedelta(seconds=20)), "test", never)
+    watch.start(asyncio.get_running_loop(), 0.0)
+    looked_at(watch, 1.0, 1.5)
+
+    assert looked_at(watch, 300.0, 300.5) == []
+    assert watch.stuck_s < 15

@@ -30,13 +30,19 @@ class ProviderProcess:
 
 
 @contextmanager
-def fake_provider(folder: Path, *, script: str = "") -> Iterator[ProviderProcess]:
-    """Start it with default directives; the model is called `fake`."""
+def fake_provider(folder: Path, *, script: str = "", port: int = 0) -> Iterator[ProviderProcess]:
+    """Start it with default directives; the model is called `fake`.
+
+    The same folder and port again: the same provider with other directives, its log goes on.
+    """
     log, providers = folder / "provider.jsonl", folder / "providers.yaml"
     log.touch()
     command = [sys.executable, "-m", "tests.support.fake_provider", "--log", str(log)]
     process = subprocess.Popen(
-        [*command, "--script", script], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [*command, "--script", script, "--port", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     try:

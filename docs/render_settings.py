@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from gateway.admission.rules import BacklogBounds, LimitRule, TenantLimits
 from llm_worker.providers_file import Model, ProviderEntry
 from penstock_kit.settings import PREFIX, JwtIssuer, PlatformSettings
 from penstock_kit.tasks import RetryPolicy, TaskType
@@ -100,6 +101,9 @@ def _tables() -> dict[str, list[Row]]:
         "providers": list(_rows(ProviderEntry, "", upper=False)),
         "models": list(_rows(Model, "", upper=False)),
         "tasks": list(_rows(TaskType, "", upper=False)),
+        "limits": list(_rows(LimitRule, "", upper=False)),
+        "backlog": list(_rows(BacklogBounds, "", upper=False)),
+        "tenant-limits": list(_rows(TenantLimits, "", upper=False)),
         "retry": list(_rows(RetryPolicy, "", upper=False)),
     }
 

@@ -109,6 +109,11 @@ class Queued(_Event):
     priority: Priority = Priority.DEFAULT
     conversation: Identifier | None = None
     deadline: Timestamp | None = None
+    demoted: bool | None = Field(
+        default=None,
+        description="True where the gateway moved the job to the low lane, because its tenant"
+        " crowds others out; absent otherwise.",
+    )
     metadata: Metadata = Field(default_factory=dict)
 
 

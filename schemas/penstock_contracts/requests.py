@@ -244,6 +244,11 @@ class JobRequest(Order):
     user: Identifier | None = Field(
         default=None, description="Who the job belongs to inside its tenant."
     )
+    demoted: bool | None = Field(
+        default=None,
+        description="True where the gateway moved the job to the low lane, because its tenant"
+        " crowds others out; absent otherwise.",
+    )
 
     @model_validator(mode="after")
     def _one_input(self) -> Self:

@@ -26,6 +26,11 @@ class JobState(Fact):
     provider: str | None = None
     priority: Priority = Priority.DEFAULT
     conversation: Identifier | None = None
+    demoted: bool | None = Field(
+        default=None,
+        description="True where the gateway moved the job to the low lane, because its tenant"
+        " crowds others out; absent otherwise.",
+    )
     metadata: Metadata = Field(default_factory=dict)
     created_at: Timestamp | None = None
     started_at: Timestamp | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gateway.admission.rules import load_limits
 from llm_worker.providers_file import load_providers
 from penstock_kit.tasks import load_tasks
 
@@ -43,6 +44,12 @@ def test_example_of_the_tasks_file_is_accepted(tmp_path: Path) -> None:
     tasks = load_tasks(_example("tasks", tmp_path))
 
     assert tasks.group("summarise") == "llm-worker"
+
+
+def test_example_of_the_limits_file_is_accepted(tmp_path: Path) -> None:
+    book = load_limits(_example("limits", tmp_path), tasks=("chat",))
+
+    assert book.tenant_backlog("acme") == 20_000
 
 
 def _example(top: str, folder: Path) -> Path:

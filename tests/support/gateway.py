@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
 
+from gateway.admission.local_store import LocalAdmissions
+from gateway.admission.rules import LimitBook
+from gateway.admission.store import Ask
+from gateway.admission.store import Reply as StoreReply
 from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
-from gateway.ports import Claimed
 from gateway.settings import GatewaySettings
 from gateway.stream import EventFollower
 from gateway.waiting import EndWaiters
@@ -136,31 +139,15 @@ class MemoryBlobs:
             yield data[start : start + 65536]
 
 
-@dataclass
-class MemoryFingerprints:
-    """Idempotency-Keys in a dictionary."""
+class MemoryAdmissions(LocalAdmissions):
+    """Redis' part of admission in memory; it can be away."""
 
-    kept: dict[str, str] = field(default_factory=dict)
-    is_away: bool = False
+    is_away = False
 
-    async def claim(
-        self, scope: TenantScope, *, route: str, key: str, fingerprint: str
-    ) -> Claimed | None:
-        self._check()
-        name = scope.idempotency_key(route, key)
-        found = self.kept.get(name)
-        if found is None:
-            self.kept[name] = f"p:{fingerprint}"
-            return None
-        return Claimed(fingerprint=found[2:], is_accepted=found.startswith("a:"))
-
-    async def accepted(self, scope: TenantScope, *, route: str, key: str, fingerprint: str) -> None:
-        self._check()
-        self.kept[scope.idempotency_key(route, key)] = f"a:{fingerprint}"
-
-    def _check(self) -> None:
+    async def admit(self, ask: Ask) -> StoreReply:
         if self.is_away:
             raise TableAway("away")
+        return replace(await super().admit(ask), is_local=False)
 
 
 @dataclass
@@ -202,7 +189,7 @@ class GatewayBench:
     kafka: MemoryKafka
     table: MemoryTable
     blobs: MemoryBlobs
-    fingerprints: MemoryFingerprints
+    admissions: MemoryAdmissions
     tickets: MemoryTickets
     keys: ApiKeys
     clock: HandClock
@@ -352,26 +339,27 @@ async def run_app(app: Any, scope: dict[str, Any], body: bytes) -> Reply:
     return Reply(start["status"], headers, b"".join(part.get("body", b"") for part in rest))
 
 
-async def make_bench(**gateway: Any) -> GatewayBench:
+async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> GatewayBench:
     """A fresh app with a user's key of tenant acme, user ann."""
     settings = gateway_settings(**gateway)
     tasks = TaskCatalog.builtin()
     kafka = MemoryKafka(tasks.topics())
     clock = HandClock()
     hub = EventHub(EventRing(max_events=1000, max_bytes=1 << 20), TailMetrics(Metrics()))
-    table, blobs, fingerprints = MemoryTable(), MemoryBlobs(), MemoryFingerprints()
+    table, blobs = MemoryTable(), MemoryBlobs()
     tickets, keys = MemoryTickets(), ApiKeys(clock)
     producer = kafka.producer()
     await producer.start()
     streams = JobStreams(hub, table)
-    inside = Inside(clock)
+    inside = Inside(clock, tasks=tasks, gateways=settings.gateway.gateways, metrics=Metrics())
+    admissions = MemoryAdmissions(clock, inside.desk.crowd)
     waiters = EndWaiters(streams)
     outside = Outside(
         producer=producer,
         table=table,
         streams=streams,
         blobs=blobs,
-        fingerprints=fingerprints,
+        admissions=inside.desk.degrading(admissions),
         tickets=tickets,
         authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens([], clock)),
         clock=clock,
@@ -386,13 +374,14 @@ async def make_bench(**gateway: Any) -> GatewayBench:
         waiters=waiters,
         metrics=metrics,
         tasks=tasks,
+        book=book or LimitBook(),
     )
     bench = GatewayBench(
         frame=frame,
         kafka=kafka,
         table=table,
         blobs=blobs,
-        fingerprints=fingerprints,
+        admissions=admissions,
         tickets=tickets,
         keys=keys,
         clock=clock,

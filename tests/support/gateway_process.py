@@ -37,6 +37,9 @@ __all__ = ["GatewayProcess", "running_gateway", "whole_redis"]
 
 ID_SECRET = "0123456789abcdef" * 4
 
+_LIMITS = "backlog: {tenant: 10000000, total: 10000000}"
+"""A shared broker may hold many jobs of tests that nobody runs."""
+
 
 @dataclass
 class GatewayProcess:
@@ -114,8 +117,11 @@ async def running_gateway(
     await producer.start()
     ports = PortPicker()
     port, admin = ports.pick(), ports.pick()
+    limits = folder / "limits.yaml"
+    limits.write_text(_LIMITS)
     env = {
         **os.environ,
+        "PENSTOCK_GATEWAY__LIMITS_FILE": str(limits),
         "PENSTOCK_KAFKA__BOOTSTRAP": kafka_bootstrap,
         "PENSTOCK_REDIS__URL": redis_url,
         "PENSTOCK_BLOBS__URL": (folder / "blobs").as_uri(),

@@ -56,6 +56,14 @@ class TenantScope:
         """Redis string of what an Idempotency-Key stands for."""
         return f"ps:{{{self.tenant}}}:idem:{route}:{key}"
 
+    def admitted_key(self) -> str:
+        """Redis sorted set of admitted jobs that the job table may not have yet, by instant."""
+        return f"ps:{{{self.tenant}}}:admitted"
+
+    def limit_key(self, rule: str, owner: str) -> str:
+        """Redis log or counter of what a rule has let through for an owner inside the tenant."""
+        return f"ps:{{{self.tenant}}}:limit:{rule}:{owner}"
+
     def point_id(self, *, collection: str, document: str, chunk: int) -> str:
         """UUIDv5 of a vector: tenants cannot overwrite each other's points."""
         return str(

@@ -130,16 +130,26 @@ def named_headers(scope: Scope) -> Mapping[str, str]:
     return found
 
 
-async def read_body(headers: Mapping[str, str], receive: Receive, *, max_bytes: int) -> bytes:
+async def read_body(
+    headers: Mapping[str, str],
+    receive: Receive,
+    *,
+    max_bytes: int,
+    hold: Callable[[int], None],
+) -> bytes:
     """The whole body; a body that is or becomes too large is refused without reading on.
 
+    `hold(size)` is asked for room before a body of that size is read; it may refuse by raising.
+
     Raises:
-        ApiError: body_too_large.
+        ApiError: body_too_large, or what `hold` raises.
         ClientGoneError: the caller hung up.
     """
-    announced = headers.get("content-length")
-    if announced is not None and announced.isdigit() and int(announced[:20]) > max_bytes:
+    announced = headers.get("content-length", "")
+    size = int(announced[:20]) if announced.isdigit() else 0
+    if size > max_bytes:
         raise _too_large(max_bytes)
+    hold(size)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         body: bytes = message.get("body", b"")
@@ -154,6 +164,7 @@ async def read_body(headers: Mapping[str, str], receive: Receive, *, max_bytes: 
         size += len(piece)
         if size > max_bytes:
             raise _too_large(max_bytes)
+        hold(size)
         pieces.append(piece)
         if not message.get("more_body", False):
             return b"".join(pieces)

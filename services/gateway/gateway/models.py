@@ -111,6 +111,11 @@ class JobBody(BaseModel):
     provider: str | None = None
     priority: Priority | None = None
     conversation: Identifier | None = None
+    demoted: bool | None = Field(
+        default=None,
+        description="True where the job went to the low lane, because its tenant crowds others"
+        " out; absent otherwise.",
+    )
     user: Identifier | None = None
     metadata: Metadata | None = None
     attempt: int | None = Field(default=None, ge=0)

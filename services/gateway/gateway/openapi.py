@@ -22,19 +22,23 @@ from penstock_contracts.parts import (
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.errors import PROBLEM_TYPE, REGISTRY
+from gateway.error_kinds import REGISTRY
+from gateway.errors import PROBLEM_TYPE
 from gateway.models import ProblemBody
 from gateway.surface import SURFACE, Good, RouteSpec
 
 __all__ = ["VERSION", "errors_page", "openapi_bytes", "openapi_document"]
 
 VERSION: Final = "1.0.0"
+_TOO_MANY: Final = 429
 _REF: Final = "#/components/schemas/{model}"
 _OUTPUTS: Final = (ChatOutput, GenerateOutput, EmbedOutput, IngestOutput, SearchOutput)
 _HEADERS: Final = {
     "Location": "Address of the job.",
     "Idempotent-Replayed": "`true` where the Idempotency-Key was used before.",
     "Preference-Applied": "The preference that was honoured, after our limits.",
+    "RateLimit-Policy": "Every limit that counted the request: `q` jobs in any `w` seconds.",
+    "RateLimit": "How each limit stands: `r` left, `t` seconds until one more is free.",
     "Link": "The next page, `rel=next`.",
 }
 
@@ -79,7 +83,7 @@ def errors_page() -> str:
     lines = [
         "# Errors of the gateway",
         "",
-        "Rendered from `services/gateway/gateway/errors.py`; a test keeps it current.",
+        "Rendered from `services/gateway/gateway/error_kinds.py`; a test keeps it current.",
         "",
         "Every error is `application/problem+json` (RFC 9457) with `type title status detail",
         "instance` and the member `error{message,type,param,code}` that OpenAI clients read.",
@@ -144,6 +148,11 @@ def _responses(spec: RouteSpec) -> dict[str, Any]:
                 "x-should-retry": {"schema": {"type": "string", "enum": ["true", "false"]}},
             },
         }
+        if status == _TOO_MANY:
+            response["headers"] |= {
+                name: {"description": _HEADERS[name], "schema": {"type": "string"}}
+                for name in ("RateLimit-Policy", "RateLimit")
+            }
         if any(REGISTRY[code].should_retry for code in codes):
             response["headers"]["retry-after"] = {
                 "description": "Seconds.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from penstock_contracts.events import Position
@@ -14,8 +13,6 @@ from penstock_kit.tenancy import TenantScope
 
 __all__ = [
     "Blobs",
-    "Claimed",
-    "Fingerprints",
     "JoinedStream",
     "StreamEvent",
     "Streams",
@@ -109,35 +106,4 @@ class TicketDesk(Protocol):
         Raises:
             TableAway: Redis does not answer.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What an Idempotency-Key stands for already.
-
-    Attributes:
-        fingerprint: of the first body.
-        is_accepted: the log has the job; else its first request is in flight or ended unknown.
-    """
-
-    fingerprint: str
-    is_accepted: bool
-
-
-class Fingerprints(Protocol):
-    """Remembers which body an Idempotency-Key came with."""
-
-    async def claim(
-        self, scope: TenantScope, *, route: str, key: str, fingerprint: str
-    ) -> Claimed | None:
-        """Take the key for this body. None: it was free and is ours now; else what it stands for.
-
-        Raises:
-            TableAway: Redis does not answer; the caller goes on by the deterministic id alone.
-        """
-        ...
-
-    async def accepted(self, scope: TenantScope, *, route: str, key: str, fingerprint: str) -> None:
-        """Note that the log has the job. Best effort: losing the note costs one repeated record."""
         ...

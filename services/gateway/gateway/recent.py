@@ -22,6 +22,7 @@ class RecentJob:
     created_at: datetime
     model: str | None = None
     priority: str = "default"
+    is_demoted: bool = False
 
 
 class RecentJobs:

@@ -9,6 +9,7 @@ from typing import Any
 from penstock_contracts.catalog import CE_REQUEST, ce_event_type
 from penstock_contracts.codec import dumps
 from penstock_contracts.envelope import CONTENT_TYPE, Headers, sign_attributes
+from penstock_contracts.requests import Priority
 from penstock_contracts.topics import EVENTS, request_topic
 from penstock_kit.auth.principal import Principal
 from penstock_kit.kafka.ports import OutRecord
@@ -44,8 +45,14 @@ class RequestEvent:
     created_at: datetime
     created_text: str
     deadline: datetime | None
+    is_demoted: bool = False
     traceparent: str | None = None
     tracestate: str | None = None
+
+    @property
+    def priority(self) -> Priority:
+        """The lane that the job goes to."""
+        return Priority.LOW if self.is_demoted else self.checked.body.priority
 
 
 class RecordWriter:
@@ -74,13 +81,13 @@ class RecordWriter:
         headers = [
             *self._request_headers,
             *_owner_headers(event, event_id=job),
-            ("ce_priority", body.priority.value.encode()),
+            ("ce_priority", event.priority.value.encode()),
             ("ce_signature", signature.encode()),
         ]
         if event.deadline is not None:
             headers.append(("ce_deadline", rfc3339(event.deadline).encode()))
         return OutRecord(
-            topic=request_topic(base_topic, body.priority),
+            topic=request_topic(base_topic, event.priority),
             key=(body.conversation or job).encode(),
             value=value,
             headers=headers,
@@ -137,6 +144,8 @@ def _request_value(event: RequestEvent, input_ref: dict[str, Any] | None) -> dic
         given = raw.get(name)
         if given is not None:
             value[name] = given
+    if event.is_demoted:
+        value |= {"priority": event.priority.value, "demoted": True}
     if event.deadline is not None:
         value["deadline"] = rfc3339(event.deadline)
     value["user"] = event.principal.user
@@ -144,17 +153,18 @@ def _request_value(event: RequestEvent, input_ref: dict[str, Any] | None) -> dic
 
 
 def _queued_value(event: RequestEvent) -> dict[str, Any]:
-    body = event.checked.body
     value: dict[str, Any] = {
         "type": "queued",
         "job": event.job,
         "attempt": 0,
         "seq": 1,
         "at": event.created_text,
-        "task": body.task,
+        "task": event.checked.body.task,
         "user": event.principal.user,
-        "priority": body.priority.value,
+        "priority": event.priority.value,
     }
+    if event.is_demoted:
+        value["demoted"] = True
     for name in ("model", "conversation", "metadata"):
         given = event.checked.raw.get(name)
         if given:

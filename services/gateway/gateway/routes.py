@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from urllib.parse import urlencode
 
-from penstock_contracts.events import JobStatus, Position
 from penstock_kit.auth.bearer import bearer_token
 from penstock_kit.auth.principal import Authenticator, AuthError, Principal
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.telemetry.tracing import child_of
 from starlette.requests import Request
 
+from gateway.admission.bodies import BodyBudget, BodyShare
 from gateway.cancel import Canceller
 from gateway.errors import ApiError
 from gateway.http import Answer, StreamAnswer, named_headers, read_body
+from gateway.parameters import asked_position, check_content_type, idempotency_key, page_query
 from gateway.ports import TicketDesk
 from gateway.queueing import QueueLines
-from gateway.status import JobReader, PageQuery, table_unavailable
+from gateway.status import JobReader, table_unavailable
 from gateway.stream import EventFollower
 from gateway.submit import Accepted, Call, PreparedJob, Submitter
 from gateway.views import JobViews
-from gateway.waiting import EndWaiters, Preference, read_preference
+from gateway.waiting import EndWaiter, EndWaiters, Preference, read_preference
 
 __all__ = ["Endpoints", "RouteLimits"]
 
-_JSON_TYPE = re.compile(
-    r"^application/(?:json|[a-z0-9.+-]+\+json)\s*(?:;\s*charset=\"?utf-8\"?\s*)?$", re.IGNORECASE
-)
-_KEY = re.compile(r"^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$")
-_MAX_PAGE = 100
-_MAX_WORD_CHARS = 256
-_LIMIT = re.compile(r"^[1-9][0-9]{0,2}$")
 _SSE_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -68,6 +60,7 @@ class Endpoints:
         tickets: TicketDesk,
         lines: QueueLines,
         views: JobViews,
+        bodies: BodyBudget,
         limits: RouteLimits,
         socket_url: str | None,
         randomness: Callable[[int], bytes],
@@ -81,6 +74,7 @@ class Endpoints:
         self._tickets = tickets
         self._lines = lines
         self._views = views
+        self._bodies = bodies
         self._limits = limits
         self._socket_url = socket_url
         self._randomness = randomness
@@ -89,27 +83,13 @@ class Endpoints:
         """`POST /v1/jobs`."""
         principal = self._principal(request)
         headers = named_headers(request.scope)
-        _check_content_type(headers.get("content-type"))
-        key = _idempotency_key(headers.get("idempotency-key"))
+        check_content_type(headers.get("content-type"))
+        key = idempotency_key(headers.get("idempotency-key"))
         max_wait_s = int(self._limits.max_wait.total_seconds())
         preference = read_preference(headers.get("prefer"), max_wait_s=max_wait_s)
-        body = await read_body(headers, request.receive, max_bytes=self._limits.max_body_bytes)
-        trace = child_of(
-            headers.get("traceparent"),
-            headers.get("tracestate"),
-            random_bytes=self._randomness,
-        )
-        call = Call(
-            principal=principal,
-            body=body,
-            idempotency_key=key,
-            traceparent=trace.traceparent,
-            tracestate=trace.state or None,
-        )
-        prepared = self._submitter.prepare(call)
-        if preference.wait_s:
-            return await self._submit_and_wait(prepared, preference)
-        return self._accepted(await self._submitter.accept(prepared), preference)
+        if not preference.wait_s:
+            return self._accepted(await self._submit(request, principal, key), preference)
+        return await self._submit_and_wait(request, principal, key, preference)
 
     async def get_job(self, request: Request) -> Answer:
         """`GET /v1/jobs/{job}`."""
@@ -130,7 +110,7 @@ class Endpoints:
     async def follow_events(self, request: Request) -> StreamAnswer:
         """`GET /v1/jobs/{job}/events`."""
         principal = self._principal(request)
-        after = _position(request)
+        after = asked_position(request)
         state = await self._reader.find(principal, request.path_params["job"])
         stream = await self._follower.open(principal, state.job, after)
         return StreamAnswer(
@@ -153,7 +133,7 @@ class Endpoints:
     async def list_jobs(self, request: Request) -> Answer:
         """`GET /v1/jobs`."""
         principal = self._principal(request)
-        query = _page_query(request.query_params)
+        query = page_query(request.query_params)
         page = await self._reader.page(principal, query)
         body = {
             "data": [
@@ -198,114 +178,82 @@ class Endpoints:
                 error.code, str(error), headers={"www-authenticate": challenge}
             ) from None
 
-    async def _submit_and_wait(self, prepared: PreparedJob, preference: Preference) -> Answer:
-        waiter = await self._waiters.begin(
-            prepared.scope, prepared.job, may_exist=prepared.key is not None
-        )
+    async def _submit(self, request: Request, principal: Principal, key: str | None) -> Accepted:
+        """Take the job; the body's bytes are given back before this returns."""
+        with self._bodies.share() as share:
+            prepared = await self._prepared(request, principal, key, share)
+            return await self._submitter.accept(prepared)
+
+    async def _submit_and_wait(
+        self, request: Request, principal: Principal, key: str | None, preference: Preference
+    ) -> Answer:
+        accepted, waiter = await self._submit_watched(request, principal, key)
         try:
-            accepted = await self._submitter.accept(prepared)
             ending = await waiter.end(preference.wait_s)
         finally:
             waiter.close()
         if ending is None:
             return self._accepted(accepted, preference)
         view = self._views.ended(
-            job=prepared.job,
-            task=prepared.event.checked.body.task,
-            created_text=prepared.event.created_text,
+            job=accepted.job,
+            task=accepted.task,
+            created_text=accepted.created_text,
+            is_demoted=accepted.is_demoted,
             event=ending,
         )
         return Answer.of(200, view, _submit_headers(accepted, preference))
 
+    async def _submit_watched(
+        self, request: Request, principal: Principal, key: str | None
+    ) -> tuple[Accepted, EndWaiter]:
+        with self._bodies.share() as share:
+            prepared = await self._prepared(request, principal, key, share)
+            waiter = await self._waiters.begin(
+                prepared.scope, prepared.job, may_exist=prepared.key is not None
+            )
+            try:
+                return await self._submitter.accept(prepared), waiter
+            except BaseException:
+                waiter.close()
+                raise
+
+    async def _prepared(
+        self, request: Request, principal: Principal, key: str | None, share: BodyShare
+    ) -> PreparedJob:
+        headers = named_headers(request.scope)
+        body = await read_body(
+            headers, request.receive, max_bytes=self._limits.max_body_bytes, hold=share.hold
+        )
+        trace = child_of(
+            headers.get("traceparent"),
+            headers.get("tracestate"),
+            random_bytes=self._randomness,
+        )
+        call = Call(
+            principal=principal,
+            body=body,
+            idempotency_key=key,
+            traceparent=trace.traceparent,
+            tracestate=trace.state or None,
+        )
+        return self._submitter.prepare(call)
+
     def _accepted(self, accepted: Accepted, preference: Preference) -> Answer:
-        event = accepted.prepared.event
         view = self._views.accepted(
-            job=event.job,
-            task=event.checked.body.task,
-            created_text=event.created_text,
-            figures=self._lines.figures(event.job),
+            job=accepted.job,
+            task=accepted.task,
+            created_text=accepted.created_text,
+            is_demoted=accepted.is_demoted,
+            figures=self._lines.figures(accepted.job),
         )
         return Answer.of(202, view, _submit_headers(accepted, preference))
 
 
 def _submit_headers(accepted: Accepted, preference: Preference) -> list[tuple[bytes, bytes]]:
-    headers = [(b"location", f"/v1/jobs/{accepted.prepared.job}".encode())]
+    headers = [(b"location", f"/v1/jobs/{accepted.job}".encode())]
     if accepted.is_replay:
         headers.append((b"idempotent-replayed", b"true"))
     if preference.applied is not None:
         headers.append((b"preference-applied", preference.applied.encode()))
+    headers += [(name.encode(), value.encode()) for name, value in accepted.headers.items()]
     return headers
-
-
-def _check_content_type(value: str | None) -> None:
-    if value is None or _JSON_TYPE.match(value.strip()) is None:
-        message = "the body must be JSON in UTF-8; send Content-Type: application/json"
-        raise ApiError(
-            "unsupported_media_type", message, headers={"accept-post": "application/json"}
-        )
-
-
-def _idempotency_key(value: str | None) -> str | None:
-    if value is None:
-        return None
-    key = value.strip()
-    if len(key) > 1 and key[0] == key[-1] == '"':
-        key = key[1:-1]
-    if _KEY.match(key) is None:
-        message = "Idempotency-Key: 1 to 255 printable ASCII characters, quoted or bare"
-        raise ApiError("invalid_parameter", message, param="Idempotency-Key")
-    return key
-
-
-def _position(request: Request) -> Position | None:
-    name, text = "starting_after", request.query_params.get("starting_after")
-    if text is None:
-        name, text = "Last-Event-ID", named_headers(request.scope).get("last-event-id")
-    if not text:
-        return None
-    try:
-        return Position.parse(text)
-    except ValueError:
-        message = f"{name}: give attempt-seq as in the stream's ids, for example 1-17"
-        raise ApiError("invalid_parameter", message, param=name) from None
-
-
-def _page_query(params: Mapping[str, Any]) -> PageQuery:
-    known = {"status", "task", "user", "after", "limit"}
-    for name in params:
-        if name not in known:
-            message = f"unknown query parameter; known ones: {', '.join(sorted(known))}"
-            raise ApiError("invalid_parameter", message, param=name[:64])
-    return PageQuery(
-        status=_status(params.get("status")),
-        task=_word("task", params.get("task")),
-        user=_word("user", params.get("user")),
-        after=_word("after", params.get("after")),
-        limit=_limit(params.get("limit")),
-    )
-
-
-def _status(text: str | None) -> JobStatus | None:
-    if text is None:
-        return None
-    try:
-        return JobStatus(text)
-    except ValueError:
-        message = f"status: one of {', '.join(JobStatus)}"
-        raise ApiError("invalid_parameter", message, param="status") from None
-
-
-def _word(name: str, text: str | None) -> str | None:
-    if text is None or (0 < len(text) <= _MAX_WORD_CHARS and text.isascii() and text.isprintable()):
-        return text
-    message = f"{name}: 1 to 256 printable ASCII characters"
-    raise ApiError("invalid_parameter", message, param=name)
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return 20
-    if _LIMIT.match(text) is None or int(text) > _MAX_PAGE:
-        message = f"limit: a whole number from 1 to {_MAX_PAGE}"
-        raise ApiError("invalid_parameter", message, param="limit")
-    return int(text)

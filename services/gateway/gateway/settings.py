@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Self
 
 from penstock_kit.settings import Group, PlatformSettings, Seconds, require
@@ -33,6 +34,21 @@ class GatewayGroup(Group):
     )
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024, ge=1024, description="Larger request bodies are refused (413)."
+    )
+    max_body_bytes_total: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        description="Bodies held at once; what is beyond is refused unread (503).",
+    )
+    limits_file: Path | None = Field(
+        default=None,
+        description="limits.yaml: requests per window and bounds of backlogs; None: the default"
+        " bounds alone. See docs/limits.md.",
+    )
+    gateways: int = Field(
+        default=1,
+        ge=1,
+        description="How many gateways run: without Redis each lets this part of a limit through.",
     )
     max_wait: Seconds = Field(
         default=timedelta(seconds=60),

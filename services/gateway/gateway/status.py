@@ -88,6 +88,7 @@ class JobReader:
                 status=JobStatus.QUEUED,
                 model=seen.model,
                 priority=seen.priority,
+                demoted=seen.is_demoted or None,
                 created_at=seen.created_at,
             )
             return _visible(state, principal)

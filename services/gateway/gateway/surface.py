@@ -45,6 +45,13 @@ def _header(name: str, about: str, schema: dict[str, Any] | None = None) -> dict
     }
 
 
+_SUBMITTED: Final = (
+    "Location",
+    "Idempotent-Replayed",
+    "Preference-Applied",
+    "RateLimit-Policy",
+    "RateLimit",
+)
 _WORD: Final = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[\\x20-\\x7e]+$"}
 _POSITION: Final = {"type": "string", "pattern": "^[0-9]{1,10}-[0-9]{1,10}$"}
 
@@ -100,13 +107,13 @@ SURFACE: Final = (
                 200,
                 "The job ended while the caller waited; see `status`.",
                 JobBody,
-                headers=("Location", "Idempotent-Replayed", "Preference-Applied"),
+                headers=_SUBMITTED,
             ),
             Good(
                 202,
                 "The log has the job.",
                 JobBody,
-                headers=("Location", "Idempotent-Replayed", "Preference-Applied"),
+                headers=_SUBMITTED,
             ),
         ),
         errors=(
@@ -120,6 +127,11 @@ SURFACE: Final = (
             "unknown_model",
             "charge_not_allowed",
             "idempotency_key_reused",
+            "rate_limit_exceeded",
+            "tenant_backlog_full",
+            "backlog_full",
+            "deadline_unreachable",
+            "gateway_busy",
             "broker_busy",
             "acceptance_unknown",
             "blobs_unavailable",

@@ -37,10 +37,16 @@ class JobViews:
         }
 
     def accepted(
-        self, *, job: str, task: str, created_text: str, figures: QueueFigures | None
+        self,
+        *,
+        job: str,
+        task: str,
+        created_text: str,
+        is_demoted: bool,
+        figures: QueueFigures | None,
     ) -> dict[str, Any]:
         """A job that the log has just taken."""
-        return {
+        view: dict[str, Any] = {
             "id": job,
             "status": "queued",
             "task": task,
@@ -48,6 +54,9 @@ class JobViews:
             "queue": _queue(figures),
             "links": self.links(job),
         }
+        if is_demoted:
+            view["demoted"] = True
+        return view
 
     def of_state(
         self, state: JobState, *, figures: QueueFigures | None, with_output: bool
@@ -64,7 +73,13 @@ class JobViews:
         return view
 
     def ended(
-        self, *, job: str, task: str, created_text: str, event: dict[str, Any]
+        self,
+        *,
+        job: str,
+        task: str,
+        created_text: str,
+        is_demoted: bool,
+        event: dict[str, Any],
     ) -> dict[str, Any]:
         """A job that ended while its caller waited, from its terminal event."""
         view: dict[str, Any] = {
@@ -76,6 +91,8 @@ class JobViews:
         view["ended_at"] = event.get("at")
         view["attempt"] = event.get("attempt")
         view |= {name: event[name] for name in _EVENT_MEMBERS if event.get(name) is not None}
+        if is_demoted:
+            view["demoted"] = True
         view["links"] = self.links(job)
         return view
 

@@ -26,6 +26,11 @@ from penstock_kit.tasks import TaskCatalog, load_tasks
 from penstock_kit.telemetry.health import AdminServer, Health
 from penstock_kit.telemetry.metrics import Metrics, process_registry
 
+from gateway.admission.bodies import BodyBudget
+from gateway.admission.redis_store import RedisAdmissions
+from gateway.admission.rules import LimitBook, load_limits
+from gateway.admission.store import AdmissionStore
+from gateway.admission.wiring import AdmissionDesk
 from gateway.app import create_app
 from gateway.cancel import Canceller
 from gateway.checking import JobChecker
@@ -35,12 +40,11 @@ from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
 from gateway.model_names import known_models
 from gateway.openapi import VERSION
-from gateway.ports import Blobs, Fingerprints, Streams, TicketDesk
+from gateway.ports import Blobs, Streams, TicketDesk
 from gateway.queueing import QueueLines
 from gateway.randomness import RandomPool
 from gateway.recent import RecentJobs
 from gateway.records import RecordWriter, Speaker
-from gateway.redis_fingerprints import RedisFingerprints
 from gateway.routes import Endpoints, RouteLimits
 from gateway.settings import GatewaySettings
 from gateway.status import JobReader
@@ -48,6 +52,7 @@ from gateway.stream import EventFollower, FollowLimits
 from gateway.submit import Submitter
 from gateway.views import JobViews
 from gateway.waiting import EndWaiters
+from gateway.writing import JobWriter
 
 __all__ = ["Outside", "build_frame", "build_service"]
 
@@ -62,7 +67,7 @@ class Outside:
         table: JobTable,
         streams: Streams,
         blobs: Blobs,
-        fingerprints: Fingerprints,
+        admissions: AdmissionStore,
         tickets: TicketDesk,
         authenticator: BearerAuthenticator,
         clock: Clock,
@@ -71,7 +76,7 @@ class Outside:
         self.table = table
         self.streams = streams
         self.blobs = blobs
-        self.fingerprints = fingerprints
+        self.admissions = admissions
         self.tickets = tickets
         self.authenticator = authenticator
         self.clock = clock
@@ -80,11 +85,21 @@ class Outside:
 class Inside:
     """The gateway's own state, shared by the app and the event watcher."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self, clock: Clock, *, tasks: TaskCatalog, gateways: int, metrics: Metrics
+    ) -> None:
         self.randomness = RandomPool().take
         self.lines = QueueLines(clock)
         self.recent = RecentJobs()
-        self.watcher = EventWatcher(lines=self.lines, recent=self.recent, clock=clock)
+        self.desk = AdmissionDesk(tasks, gateways=gateways, metrics=metrics, clock=clock)
+        self.watcher = EventWatcher(
+            lines=self.lines,
+            recent=self.recent,
+            crowd=self.desk.crowd,
+            pace=self.desk.pace,
+            tasks=tasks,
+            clock=clock,
+        )
 
 
 def build_service(settings: GatewaySettings) -> Service:
@@ -100,7 +115,9 @@ def build_service(settings: GatewaySettings) -> Service:
         service.fail(error)  # type: ignore[arg-type]  # the producer reports Fatal errors alone
 
     producer = KafkaProducer(settings.kafka, client_id="gateway", on_fatal=fail)
-    inside = Inside(clock)
+    tasks = load_tasks(settings.tasks_file)
+    book = load_limits(settings.gateway.limits_file, tasks=tasks.names)
+    inside = Inside(clock, tasks=tasks, gateways=settings.gateway.gateways, metrics=metrics)
     tail = EventTail(
         settings.kafka,
         settings.gateway.tail,
@@ -113,12 +130,14 @@ def build_service(settings: GatewaySettings) -> Service:
     keys = ApiKeys(clock)
     secret = settings.auth.id_secret.get_secret_value().encode()
     credentials = CredentialTable(settings.kafka, keys=keys, producers=ProducerKeys(secret))
+    shared = RedisAdmissions(redis, key_ttl=settings.gateway.idempotency_ttl)
+    admissions = inside.desk.degrading(shared)
     outside = Outside(
         producer=producer,
         table=table,
         streams=streams,
         blobs=BlobStore(settings.blobs),
-        fingerprints=RedisFingerprints(redis, ttl=settings.gateway.idempotency_ttl),
+        admissions=admissions,
         tickets=Tickets(redis),
         authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens(settings.auth.jwt, clock)),
         clock=clock,
@@ -133,15 +152,19 @@ def build_service(settings: GatewaySettings) -> Service:
         follower=follower,
         waiters=waiters,
         metrics=gateway_metrics,
-        tasks=load_tasks(settings.tasks_file),
+        tasks=tasks,
+        book=book,
     )
+    health.note("admission", admissions.note)
     health.check_readiness("events", tail.problem)
     health.check_liveness("events", tail.hang)
     admin = AdminServer(settings.admin, health, metrics.registry)
     parts: list[Part] = [
         admin,
         _RedisPart(redis),
+        shared,
         _ProducerPart(producer),
+        inside.desk.poller(settings.kafka),
         credentials,
         tail,
         streams,
@@ -179,6 +202,7 @@ def build_frame(
     waiters: EndWaiters,
     metrics: GatewayMetrics,
     tasks: TaskCatalog,
+    book: LimitBook,
 ) -> Frame:
     """The ASGI application on top of what the outside gives."""
     group = settings.gateway
@@ -186,7 +210,7 @@ def build_frame(
     views = JobViews(socket_url=group.socket_url)
     endpoints = Endpoints(
         authenticator=outside.authenticator,
-        submitter=_submitter(settings, outside, inside, metrics, tasks=tasks, ids=ids),
+        submitter=_submitter(settings, outside, inside, metrics, tasks=tasks, book=book, ids=ids),
         reader=JobReader(
             table=outside.table,
             ids=ids,
@@ -202,6 +226,7 @@ def build_frame(
         tickets=outside.tickets,
         lines=inside.lines,
         views=views,
+        bodies=BodyBudget(group.max_body_bytes_total, inside.desk.metrics.bodies),
         limits=RouteLimits(
             max_body_bytes=group.max_body_bytes,
             max_wait=group.max_wait,
@@ -237,24 +262,30 @@ def _submitter(
     metrics: GatewayMetrics,
     *,
     tasks: TaskCatalog,
+    book: LimitBook,
     ids: JobIds,
 ) -> Submitter:
     models = known_models(settings.gateway.models, providers_file=settings.providers_file)
     secret = producer_secret(settings.auth.id_secret.get_secret_value().encode(), GATEWAY_PRODUCER)
     return Submitter(
         checker=JobChecker(tasks=tasks, models=models),
-        tasks=tasks,
         ids=ids,
-        records=RecordWriter(speaker=Speaker(GATEWAY_PRODUCER, secret)),
-        producer=outside.producer,
-        blobs=outside.blobs,
-        fingerprints=outside.fingerprints,
+        admission=inside.desk.admission(
+            outside.admissions, book=book, chance=SystemRandom().random
+        ),
+        writer=JobWriter(
+            tasks=tasks,
+            records=RecordWriter(speaker=Speaker(GATEWAY_PRODUCER, secret)),
+            producer=outside.producer,
+            blobs=outside.blobs,
+            inline_limit_bytes=settings.blobs.inline_limit_bytes,
+        ),
         lines=inside.lines,
+        crowd=inside.desk.crowd,
         recent=inside.recent,
         metrics=metrics,
         clock=outside.clock,
         randomness=inside.randomness,
-        inline_limit_bytes=settings.blobs.inline_limit_bytes,
     )
 
 

@@ -99,7 +99,7 @@ async def test_submit_when_key_comes_with_another_body_is_refused(bench: Gateway
 
 
 async def test_submit_when_redis_is_away_keeps_the_id_of_a_key(bench: GatewayBench) -> None:
-    bench.fingerprints.is_away = True
+    bench.admissions.is_away = True
     headers = {"Idempotency-Key": "order-1"}
 
     replies = [await bench.call("POST", "/v1/jobs", CHAT, headers=headers) for _ in range(2)]

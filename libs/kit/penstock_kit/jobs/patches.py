@@ -42,7 +42,7 @@ from penstock_kit.kafka.ports import Record
 
 __all__ = ["JobPatch", "join_patches", "patch_of_event", "patch_of_request"]
 
-_META = {"task", "user", "model", "priority", "conversation", "metadata", "deadline"}
+_META = {"task", "user", "model", "priority", "conversation", "metadata", "deadline", "demoted"}
 _ENDING = {"model", "provider", "usage", "error", "output_ref"}
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 _DERIVED_CHARS = len("job_") + 32

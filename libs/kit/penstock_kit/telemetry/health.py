@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -25,10 +25,14 @@ _UNAVAILABLE = 503
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The answer of one probe; `failing` maps the name of a check to its sentence."""
+    """The answer of one probe; `failing` maps the name of a check to its sentence.
+
+    So does `notes`, which fails nothing.
+    """
 
     status: str
     failing: dict[str, str]
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_ok(self) -> bool:
@@ -47,6 +51,7 @@ class Health:
         self.service = service
         self._liveness: dict[str, Check] = {}
         self._readiness: dict[str, Check] = {}
+        self._notes: dict[str, Check] = {}
         self._is_started = False
         self._is_draining = False
 
@@ -57,6 +62,10 @@ class Health:
     def check_readiness(self, name: str, check: Check) -> None:
         """Add a check whose failure should keep new work away."""
         self._readiness[name] = check
+
+    def note(self, name: str, check: Check) -> None:
+        """Add something to tell with readiness that keeps no work away, for example a reserve."""
+        self._notes[name] = check
 
     def set_started(self) -> None:
         """Say that every part has started."""
@@ -80,7 +89,7 @@ class Health:
         failing = _failing(self._liveness | self._readiness)
         if not self._is_started:
             failing = {"starting": "parts are still starting; wait, or read the log"} | failing
-        return _report("ready", failing)
+        return _report("ready", failing, notes=_failing(self._notes))
 
 
 def _failing(checks: dict[str, Check]) -> dict[str, str]:
@@ -95,8 +104,10 @@ def _failing(checks: dict[str, Check]) -> dict[str, str]:
     return failing
 
 
-def _report(good: str, failing: dict[str, str]) -> HealthReport:
-    return HealthReport("failing" if failing else good, failing)
+def _report(
+    good: str, failing: dict[str, str], *, notes: dict[str, str] | None = None
+) -> HealthReport:
+    return HealthReport("failing" if failing else good, failing, notes or {})
 
 
 Scope = dict[str, Any]
@@ -170,16 +181,19 @@ class AdminServer:
         return 404, "application/json", _json({"error": "try /healthz, /readyz or /metrics"})
 
     def _probe(self, report: HealthReport) -> tuple[int, str, bytes]:
-        body = _json(
-            {
-                "service": self._health.service,
-                "status": report.status,
-                "failing": [
-                    {"check": name, "reason": reason} for name, reason in report.failing.items()
-                ],
-            }
-        )
+        told: dict[str, Any] = {
+            "service": self._health.service,
+            "status": report.status,
+            "failing": _reasons(report.failing),
+        }
+        if report.notes:
+            told["notes"] = _reasons(report.notes)
+        body = _json(told)
         return _OK if report.is_ok else _UNAVAILABLE, "application/json", body
+
+
+def _reasons(checks: dict[str, str]) -> list[dict[str, str]]:
+    return [{"check": name, "reason": reason} for name, reason in checks.items()]
 
 
 def _json(value: Any) -> bytes:

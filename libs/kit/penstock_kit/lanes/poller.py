@@ -171,9 +171,10 @@ class Poller:
         if records:
             self._hand_over(records)
         if self._knows_membership(now):
+            was_barred = not self.may_start(now)
             self.progress_at = now
-            moved = self.commits.settle(now)
-            if any(partition.gated for partition in moved):
+            moved = list(self._owned.values()) if was_barred else self.commits.settle(now)
+            if was_barred or any(partition.gated for partition in moved):
                 self._on_loop(self._events.on_committed, moved)
         self.round_at = now
         self._pressure.balance()
@@ -199,8 +200,6 @@ class Poller:
                 log.warning(
                     "lanes.membership_confirmed", lanes=self._name, partitions=len(self._owned)
                 )
-                self.progress_at = now
-                self._on_loop(self._events.on_committed, list(self._owned.values()))
         return not self.is_doubtful
 
     def _hand_over(self, records: list[Record]) -> None:

@@ -1,0 +1,123 @@
+"""P3 and P3b: how often the provider was paid for the same job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from tests.promises.checker.evidence import Call, Event, Evidence
+from tests.promises.checker.fold import TERMINAL, fold
+from tests.promises.checker.interruptions import (
+    Interruption,
+    by_label,
+    interruptions,
+    is_in_flight_at,
+    worker_of,
+)
+from tests.promises.checker.verdict import Verdict, judged
+
+__all__ = ["check_at_most_once", "check_calls", "repeated_calls"]
+
+
+def check_calls(evidence: Evidence) -> Verdict:
+    """Every second call follows a failed attempt that said so, or had its excuse in flight.
+
+    Stricter than the sum that is promised: each repeated call is judged by itself. Calls of one
+    attempt are never two: a client library that tries again by itself shows here.
+    """
+    stops = by_label(interruptions(evidence))
+    workers = worker_of(evidence)
+    offenders, excused = [], 0
+    for before, again in repeated_calls(evidence):
+        events = evidence.events.get(again.job, [])
+        worker = workers.get((again.job, before.attempt))
+        if before.attempt == again.attempt:
+            offenders.append(f"{again.job}: attempt {again.attempt} was called twice")
+        elif _follows_failure(before, again, events):
+            continue
+        elif any(_was_open(one, before, again, events) for one in stops.get(worker or "", [])):
+            excused += 1
+        else:
+            offenders.append(
+                f"{again.job}: attempt {again.attempt} repeats {before.attempt} of {worker}, "
+                "which was not interrupted"
+            )
+    in_flight = sum(1 for _ in _in_flight(evidence, stops, workers))
+    if excused > in_flight:
+        offenders.append(f"{excused} repeated calls, but only {in_flight} were in flight")
+    total = sum(map(len, evidence.calls.values()))
+    figure = (
+        f"{len(offenders)} unexcused, {excused} repeated <= {in_flight} in flight at kills, "
+        f"of {total} calls"
+    )
+    return judged("P3", "bounded duplicate paid calls", figure, offenders, of=total)
+
+
+def check_at_most_once(evidence: Evidence) -> Verdict:
+    """No second charged call, and what was interrupted says `unknown_outcome`."""
+    jobs = evidence.accepted_of("at_most_once")
+    offenders, unknown = [], 0
+    for job in jobs:
+        calls = len(evidence.calls.get(job, []))
+        status = fold(evidence.events.get(job, [])).status
+        unknown += status == "unknown_outcome"
+        if calls > 1:
+            offenders.append(f"{job}: called {calls} times")
+        if status is None:
+            offenders.append(f"{job}: silently lost")
+    figure = f"{len(offenders)} second calls or losses of {len(jobs)}, {unknown} unknown outcomes"
+    return judged("P3b", "at_most_once means once", figure, offenders, of=len(jobs))
+
+
+def repeated_calls(evidence: Evidence) -> Iterator[tuple[Call, Call]]:
+    """Neighbours among the charged calls of each job."""
+    for calls in evidence.calls.values():
+        yield from pairwise(sorted(calls, key=lambda call: call.at))
+
+
+def _follows_failure(before: Call, again: Call, events: list[Event]) -> bool:
+    """Whether the log says that the earlier attempt failed, or that another model is asked.
+
+    A fallback or a repair says so with `reset` in the new attempt.
+    """
+    return any(
+        (event.type == "retrying" and before.attempt <= event.attempt < again.attempt)
+        or (
+            event.type == "reset"
+            and event.attempt == again.attempt
+            and event.body.get("reason") in ("fallback", "repair")
+        )
+        for event in events
+    )
+
+
+def _was_open(one: Interruption, before: Call, again: Call, events: list[Event]) -> bool:
+    """Whether the earlier attempt was in flight when its process was interrupted.
+
+    It is in flight from the call to the acknowledged end, not only while the provider talks.
+    """
+    ends = [event.at for event in events if event.type in TERMINAL and event.attempt == before.attempt]
+    if ends and one.kind != "SIGSTOP" and min(ends) < one.at:
+        return False
+    return is_in_flight_at(one, before.at, again.at)
+
+
+def _in_flight(
+    evidence: Evidence,
+    stops: dict[str, list[Interruption]],
+    workers: dict[tuple[str, int], str],
+) -> Iterator[tuple[str, int]]:
+    """Attempts that were begun and not ended when their process was interrupted."""
+    for job, calls in evidence.calls.items():
+        events = evidence.events.get(job, [])
+        for call in calls:
+            ends = [
+                event.at
+                for event in events
+                if event.attempt == call.attempt and event.type in (*TERMINAL, "retrying")
+            ]
+            ended = min(ends) if ends else None
+            for one in stops.get(workers.get((job, call.attempt), ""), []):
+                if is_in_flight_at(one, call.at, ended):
+                    yield job, call.attempt
+                    break

@@ -1,0 +1,103 @@
+"""P15: what clients put together out of cut streams is what the job said."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from tests.promises.checker.evidence import Evidence
+from tests.promises.checker.fold import TERMINAL, deltas_text, fold, output_text
+from tests.promises.checker.verdict import Verdict, judged
+
+__all__ = ["Reader", "check_streams"]
+
+
+class Reader:
+    """A client that obeys docs/websocket.md, and counts what it was promised not to see."""
+
+    def __init__(self) -> None:
+        self.place = (0, 0)
+        self.text = ""
+        self.gaps = 0
+        self.ended: str | None = None
+
+    def take(self, frame: dict[str, Any]) -> None:
+        """One event or snapshot of the transcript."""
+        kind, place = frame["type"], (frame["place"][0], frame["place"][1])
+        if self.ended is not None:
+            return
+        if kind == "snapshot":
+            self._take_snapshot(frame, place)
+        elif place > self.place:
+            self._advance(place)
+            self.place = place
+            self.text += deltas_text(frame.get("deltas"))
+            if kind in TERMINAL:
+                self.ended = kind
+        elif kind in TERMINAL:
+            self.ended = kind
+
+    def _take_snapshot(self, frame: dict[str, Any], place: tuple[int, int]) -> None:
+        self.place = place
+        whole = output_text(frame.get("output"))
+        self.text = deltas_text(frame.get("deltas")) if whole is None else whole
+        if frame.get("status") in TERMINAL:
+            self.ended = frame["status"]
+
+    def _advance(self, place: tuple[int, int]) -> None:
+        """A higher attempt begins anew at 1; within an attempt nothing is left out."""
+        attempt, seq = place
+        if attempt != self.place[0]:
+            self.text = ""
+            self.gaps += seq != 1
+        elif attempt > 0:
+            self.gaps += seq != self.place[1] + 1
+
+
+def check_streams(evidence: Evidence) -> Verdict:
+    """Text put together equals the result; no gap without a snapshot; numbers are used once."""
+    offenders: list[str] = list(_numbers_reused(evidence))
+    lines = evidence.journal("streams")
+    cuts = sum(line["cuts"] for line in lines)
+    snapshots = 0
+    for line in lines:
+        reader = Reader()
+        for frame in line["frames"]:
+            if "place" in frame:
+                snapshots += frame["type"] == "snapshot"
+                reader.take(frame)
+        offenders += _judge(line, reader, evidence)
+    figure = (
+        f"{len(offenders)} wrong of {len(lines)} streams, {cuts} cuts by us, "
+        f"{snapshots} explicit snapshots"
+    )
+    return judged("P15", "streams resume exactly", figure, offenders, of=len(lines))
+
+
+def _judge(line: dict[str, Any], reader: Reader, evidence: Evidence) -> Iterator[str]:
+    name = f"{line['job']} by {line['via']}"
+    end = fold(evidence.events.get(line["job"], [])).end
+    if end is None:
+        return
+    if reader.ended is None:
+        yield f"{name}: never heard the end"
+    if reader.gaps:
+        yield f"{name}: {reader.gaps} gaps that nobody told of"
+    wanted = output_text(end.body.get("output"))
+    if reader.ended == "completed" and wanted is not None and reader.text != wanted:
+        yield f"{name}: put {len(reader.text)} characters together, the result has {len(wanted)}"
+
+
+def _numbers_reused(evidence: Evidence) -> Iterator[str]:
+    """In the log itself: one place, one event; no place left out before the end."""
+    for job, events in evidence.events.items():
+        seen: dict[tuple[int, int], tuple[str, object]] = {}
+        top: dict[int, int] = defaultdict(int)
+        for event in events:
+            place, content = (event.attempt, event.seq), (event.type, event.body.get("deltas"))
+            if seen.setdefault(place, content) != content and event.attempt > 0:
+                yield f"{job}: place {event.attempt}-{event.seq} is used twice"
+            if event.attempt > 0 and event.seq > top[event.attempt] + 1:
+                yield f"{job}: {event.type} {event.attempt}-{event.seq} after {top[event.attempt]}"
+            top[event.attempt] = max(top[event.attempt], event.seq)

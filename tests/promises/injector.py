@@ -1,0 +1,98 @@
+"""Does what a schedule says, when it says so, and notes what was really done."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from tests.promises.journal import Journal
+from tests.promises.proxy.control import set_weather
+from tests.promises.proxy.routes import Mode
+from tests.promises.schedule import Step
+from tests.promises.stack.running import RunningStack
+
+__all__ = ["Injector"]
+
+_DELAY_MS = 250.0
+"""Added to every chunk through the proxy: slow, but below the clients' time-outs."""
+_DRAIN_S = 35.0
+"""A stopped process has its drain time-out before it counts as stuck."""
+
+
+class Injector:
+    """Runs steps against a stack. The journal gets one line per fault, once it is undone."""
+
+    def __init__(self, stack: RunningStack) -> None:
+        self._stack = stack
+        self._journal = Journal(stack.layout.evidence / "faults.jsonl")
+
+    async def run(self, steps: Sequence[Step]) -> None:
+        """All steps, each at its time from now; returns when the last is undone."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                group.create_task(self._at(step, began), name=f"fault {step.action}")
+
+    async def one(self, step: Step) -> None:
+        """One fault now."""
+        since = time.time()
+        await self._do(step)
+        self._journal.write(
+            action=step.action, target=step.target, since=since, until=time.time()
+        )
+
+    async def _at(self, step: Step, began: float) -> None:
+        await asyncio.sleep(max(0.0, began + step.at_s - time.monotonic()))
+        await self.one(step)
+
+    async def _do(self, step: Step) -> None:
+        fleet = self._stack.fleet
+        match step.action:
+            case "kill":
+                await fleet.hold(step.target, signal.SIGKILL)
+                await asyncio.sleep(step.for_s)
+                fleet.release(step.target)
+            case "wipe":
+                await fleet.hold(step.target, signal.SIGKILL)
+                await asyncio.sleep(step.for_s)
+                fleet.release(step.target, before_start=self._stack.empty_redis)
+            case "term":
+                await fleet.hold(step.target, signal.SIGTERM, within_s=_DRAIN_S)
+                await asyncio.sleep(step.for_s)
+                fleet.release(step.target)
+            case "freeze":
+                fleet.signal(step.target, signal.SIGSTOP)
+                await asyncio.sleep(step.for_s)
+                fleet.signal(step.target, signal.SIGCONT)
+            case "flush":
+                await self._flush()
+            case "disk_full":
+                self._stack.fill_disk()
+                await asyncio.sleep(step.for_s)
+            case mode:
+                await self._weather(step, Mode(mode))
+
+    async def _weather(self, step: Step, mode: Mode) -> None:
+        control = self._stack.layout.ports.control
+        delay_ms = _DELAY_MS if mode is Mode.DELAY else 0.0
+        await set_weather(control, step.target, mode, delay_ms=delay_ms)
+        if mode is not Mode.RESET:
+            await asyncio.sleep(step.for_s)
+            await set_weather(control, step.target, Mode.PASS)
+
+    async def _flush(self) -> None:
+        async with asyncio.timeout(20):
+            while True:
+                client = Redis(port=self._stack.layout.ports.redis_direct)
+                try:
+                    await client.flushall()
+                except OSError:
+                    await asyncio.sleep(0.2)
+                else:
+                    return
+                finally:
+                    await client.aclose()

@@ -1,0 +1,96 @@
+"""What a stack is made of, and with which time-outs: everything is scaled down, nothing is faked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from penstock.dev.ports import PortPicker
+
+__all__ = ["REPLICAS", "Layout", "Ports"]
+
+REPLICAS: Mapping[str, int] = {
+    "recorder": 2,
+    "llm-worker": 3,
+    "embedder": 1,
+    "notifier": 2,
+    "gateway": 2,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where everybody listens. `*_direct` are the servers, the plain names the proxy's ports."""
+
+    kafka_direct: int
+    kafka_shared: int
+    kafka_victim: int
+    kafka_controller: int
+    kafka: int
+    victim: int
+    redis_direct: int
+    redis: int
+    provider_direct: int
+    provider: int
+    control: int
+    gateway: int
+    notifier: int
+    admin: Mapping[str, int]
+
+    @classmethod
+    def pick(cls, labels: list[str]) -> Ports:
+        """Free ports."""
+        picker = PortPicker()
+        names = [name for name in cls.__dataclass_fields__ if name != "admin"]
+        return cls(
+            **{name: picker.pick() for name in names},
+            admin={label: picker.pick() for label in labels},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """One stack as it is wanted.
+
+    Attributes:
+        folder: data, logs and evidence.
+        skew_s: wall clocks that go wrong, by label of the process.
+        sabotage: the switch that every service runs with; None: the product as it is.
+        victim: label whose way to the broker can be cut alone.
+        env: further settings, by label or service.
+    """
+
+    folder: Path
+    ports: Ports
+    replicas: Mapping[str, int] = field(default_factory=lambda: dict(REPLICAS))
+    skew_s: Mapping[str, float] = field(default_factory=dict)
+    sabotage: str | None = None
+    victim: str = "llm-worker-3"
+    partitions: int = 8
+    env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    script: str = "tokens=20;rate=150;ttft_ms=20"
+
+    @property
+    def services(self) -> list[tuple[str, str]]:
+        """(service, label) of every replica."""
+        return [
+            (service, f"{service}-{number}")
+            for service, count in self.replicas.items()
+            for number in range(1, count + 1)
+        ]
+
+    @property
+    def logs(self) -> Path:
+        """One file per process."""
+        return self.folder / "log"
+
+    @property
+    def evidence(self) -> Path:
+        """What the checker reads."""
+        return self.folder / "evidence"
+
+    @property
+    def data(self) -> Path:
+        """Kafka, Redis, blobs, vectors."""
+        return self.folder / "data"

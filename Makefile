@@ -56,7 +56,12 @@ bench-lanes: servers ## measure lanes beside its peers; writes bench/results/lan
 test: servers ## every tier of tests: unit, contract, integration, acceptance
 	.venv/bin/pytest
 
-.PHONY: help install lint types servers run demo up down bench bench-lanes test
+SEEDS := 3
+SCALE := ci
+promises: servers ## kill everything again and again, prove that nothing is lost; SEEDS=20, SCALE=full
+	$(PY) -m tests.promises --seeds $(SEEDS) --scale $(SCALE)
+
+.PHONY: help install lint types servers run demo up down bench bench-lanes test promises
 
 schemas: install ## render JSON Schema, topic files and AsyncAPI from the models
 	$(PY) schemas/render.py

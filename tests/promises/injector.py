@@ -41,9 +41,7 @@ class Injector:
         """One fault now."""
         since = time.time()
         await self._do(step)
-        self._journal.write(
-            action=step.action, target=step.target, since=since, until=time.time()
-        )
+        self._journal.write(action=step.action, target=step.target, since=since, until=time.time())
 
     async def _at(self, step: Step, began: float) -> None:
         await asyncio.sleep(max(0.0, began + step.at_s - time.monotonic()))
@@ -65,9 +63,9 @@ class Injector:
                 await asyncio.sleep(step.for_s)
                 fleet.release(step.target)
             case "freeze":
-                fleet.signal(step.target, signal.SIGSTOP)
+                fleet.send_signal(step.target, signal.SIGSTOP)
                 await asyncio.sleep(step.for_s)
-                fleet.signal(step.target, signal.SIGCONT)
+                fleet.send_signal(step.target, signal.SIGCONT)
             case "flush":
                 await self._flush()
             case "disk_full":

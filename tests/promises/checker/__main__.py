@@ -14,7 +14,7 @@ def main() -> int:
     folder = Path(sys.argv[1])
     verdicts = judge(folder)
     write_verdicts(folder / "verdicts.json", verdicts)
-    print("\n".join(verdict_lines(verdicts)))  # noqa: T201 - a program that prints
+    print("\n".join(verdict_lines(verdicts)))
     return int(any(verdict.is_kept is False for verdict in verdicts))
 
 

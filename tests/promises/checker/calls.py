@@ -96,7 +96,9 @@ def _was_open(one: Interruption, before: Call, again: Call, events: list[Event])
 
     It is in flight from the call to the acknowledged end, not only while the provider talks.
     """
-    ends = [event.at for event in events if event.type in TERMINAL and event.attempt == before.attempt]
+    ends = [
+        event.at for event in events if event.type in TERMINAL and event.attempt == before.attempt
+    ]
     if ends and one.kind != "SIGSTOP" and min(ends) < one.at:
         return False
     return is_in_flight_at(one, before.at, again.at)

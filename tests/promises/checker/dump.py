@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 __all__ = ["dump_topics"]
 
@@ -39,43 +39,41 @@ def dump_topics(bootstrap: str, evidence: Path) -> None:
 
 
 def _dump(consumer: Consumer, path: Path, topic: str, partitions: list[int]) -> None:
-    left: dict[int, int] = {}
+    ends = _ends(consumer, topic, partitions)
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+    until = time.monotonic() + _PATIENCE_S
+    with path.open("w") as file:
+        while ends:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{topic} cannot be read to its end: {ends}")
+            messages = [m for m in consumer.consume(1000, 0.2) if not m.error()]
+            file.writelines(_line(message) + "\n" for message in messages)
+            # By position, not by record: compaction may leave the last offset without one.
+            for place in consumer.position([TopicPartition(topic, p) for p in ends]):
+                if place.offset >= ends[place.partition]:
+                    ends.pop(place.partition)
+
+
+def _ends(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, int]:
+    """The end of each partition that has records."""
+    ends: dict[int, int] = {}
     for partition in partitions:
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
         if low:
             raise RuntimeError(f"{topic} has lost its beginning: it starts at {low}")
         if high:
-            left[partition] = high
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in left])
-    until = time.monotonic() + _PATIENCE_S
-    with path.open("w") as file:
-        while left:
-            if time.monotonic() > until:
-                raise RuntimeError(f"{topic} cannot be read to its end: {left}")
-            for message in consumer.consume(1000, 0.2):
-                if message.error():
-                    continue
-                file.write(_line(message) + "\n")
-                partition, offset = message.partition(), message.offset()
-                if offset + 1 >= left.get(partition, 0):
-                    left.pop(partition, None)
-            # Transaction markers and compaction may leave the last offsets without a record.
-            for place in consumer.position([TopicPartition(topic, p) for p in left]):
-                if place.offset >= left[place.partition]:
-                    left.pop(place.partition)
+            ends[partition] = high
+    return ends
 
 
-def _line(message: object) -> str:
-    from confluent_kafka import Message  # noqa: PLC0415 - only for the type
-
-    assert isinstance(message, Message)
+def _line(message: Message) -> str:
     return json.dumps(
         {
             "p": message.partition(),
             "o": message.offset(),
             "ts": message.timestamp()[1] / 1000,
             "key": _text(message.key()),
-            "headers": [[name, _text(raw)] for name, raw in message.headers() or []],
+            "headers": [[name, _text(raw)] for name, raw in list(message.headers() or [])],
             "value": _text(message.value()),
         }
     )

@@ -14,7 +14,7 @@ __all__ = ["Call", "Event", "Evidence", "LogRecord"]
 
 _EVENTS = "ai.jobs.events.v1"
 _DEAD = "ai.dead.v1"
-_REQUEST_TYPE = b"penstock.job.request.v1"
+_REQUEST_TYPE = "penstock.job.request.v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,8 @@ class Evidence:
         for path in sorted((self.folder / "topics").glob("ai.*.requests.v1*.jsonl")):
             for record in self.topic(path.name.removesuffix(".jsonl")):
                 job = record.header("ce_subject")
-                if job is not None and (record.header("ce_type") or "").encode() == _REQUEST_TYPE:
+                is_ours = record.header("rig_id") is not None  # malformed on purpose
+                if job is not None and not is_ours and record.header("ce_type") == _REQUEST_TYPE:
                     found[job].append(record)
         return dict(found)
 

@@ -33,7 +33,5 @@ def check_losses(evidence: Evidence) -> Verdict:
                 offenders.append(f"{name}: ended {end.at - since:.0f} s after the last fault")
     kills = sum(one.kind == "SIGKILL" for one in interruptions(evidence))
     late = f", last end {max(latest, 0):.0f} s after the last fault" if since else ""
-    figure = (
-        f"{len(offenders)} lost of {len(evidence.accepted)} accepted, {kills} SIGKILLs{late}"
-    )
+    figure = f"{len(offenders)} lost of {len(evidence.accepted)} accepted, {kills} SIGKILLs{late}"
     return judged("P1", "no accepted job is lost", figure, offenders, of=len(evidence.accepted))

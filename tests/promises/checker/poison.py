@@ -33,8 +33,7 @@ def check_poison(evidence: Evidence) -> Verdict:
         if (status := fold(evidence.events.get(job, [])).status) != "failed"
     ]
     letters = {
-        (letter.header("penstock_dead_topic"), letter.header("penstock_dead_partition"))
-        + (letter.header("penstock_dead_offset"),)
+        tuple(letter.header(f"penstock_dead_{name}") for name in ("topic", "partition", "offset"))
         for letter in evidence.dead
     }
     offenders += [
@@ -57,7 +56,7 @@ def check_poison(evidence: Evidence) -> Verdict:
 
 def _malformed_lost(malformed: list[dict[str, object]], evidence: Evidence) -> Iterator[str]:
     """What the load wrote, byte for byte, against what lies in the dead letter topic."""
-    found: dict[str | None, LogRecord] = {l.header("rig_id"): l for l in evidence.dead}
+    found = {letter.header("rig_id"): letter for letter in evidence.dead}
     for line in malformed:
         name = str(line["name"])
         letter = found.get(name)
@@ -79,9 +78,7 @@ def _bytes_changed(evidence: Evidence) -> Iterator[str]:
             int(letter.header("penstock_dead_partition") or -1),
             int(letter.header("penstock_dead_offset") or -1),
         )
-        source = next(
-            (r for r in evidence.topic(topic) if (r.partition, r.offset) == place), None
-        )
+        source = next((r for r in evidence.topic(topic) if (r.partition, r.offset) == place), None)
         if source is None:
             yield f"a dead letter names {topic} {place}, where nothing is"
         elif (letter.key, letter.value, _own(letter)) != (source.key, source.value, _own(source)):

@@ -27,9 +27,7 @@ def check_results(evidence: Evidence) -> Verdict:
 
 def check_redis_loss(evidence: Evidence) -> Verdict:
     """After Redis came up empty the API still shows every job as the log has it."""
-    losses = [
-        line for line in evidence.journal("faults") if line["action"] in ("wipe", "flush")
-    ]
+    losses = [line for line in evidence.journal("faults") if line["action"] in ("wipe", "flush")]
     offenders = list(_api_that_differs(evidence)) if losses else []
     figure = f"{len(offenders)} of {len(evidence.api)} jobs differ after {len(losses)} losses"
     return judged("P4", "Redis is disposable", figure, offenders, of=len(losses))

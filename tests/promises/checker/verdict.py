@@ -21,9 +21,7 @@ class Verdict:
     offenders: tuple[str, ...] = ()
 
 
-def judged(
-    promise: str, claim: str, figure: str, offenders: Sequence[str], *, of: int
-) -> Verdict:
+def judged(promise: str, claim: str, figure: str, offenders: Sequence[str], *, of: int) -> Verdict:
     """Kept if nobody offends; not judged if there were no cases (`of`)."""
     return Verdict(
         promise=promise,

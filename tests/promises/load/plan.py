@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
@@ -88,18 +88,18 @@ class Mix:
     bursts: int = 15
     burst_size: int = 20
     follow_share: float = 0.2
-    names: str = field(default="")
+    names: str = ""
 
     @classmethod
     def scaled(cls, factor: float, *, seconds: float) -> Mix:
         """Everything `factor` times."""
         base = cls()
-        counts = {
+        counts: dict[str, Any] = {
             name: max(1, round(getattr(base, name) * factor)) if getattr(base, name) else 0
             for name, kind in cls.__annotations__.items()
             if kind == "int" and name not in ("turns", "burst_size")
         }
-        return cls(seconds=seconds, **counts)
+        return replace(base, seconds=seconds, **counts)
 
 
 _FAULTS = (
@@ -153,26 +153,19 @@ def _own(random: Random, kind: str) -> dict[str, Any]:
     """What a kind has for itself; rates give calls of 50 to 500 ms, tails and faults more."""
     tokens, rate = random.randint(5, 50), random.choice((80, 120, 200))
     pace = f"tokens={tokens};rate={rate}"
-    match kind:
-        case "slow":
-            return {"script": f"tokens=200;rate={random.choice((20, 40))}"}
-        case "embed":
-            return {"task": "embed", "via": random.choice(("http", "confluent"))}
-        case "at_most_once":
-            return {"script": "tokens=120;rate=60", "charge": "at_most_once"}
-        case "deadline":
-            return {"script": pace, "deadline_s": round(random.uniform(0.5, 3.0), 2)}
-        case "cancel":
-            return {"script": "tokens=200;rate=50"}
-        case "rate_limited":
-            after = random.choice((1, 2))
-            return {"script": f"{pace};status=429;retry_after={after};times=1", "retry_after_s": after}
-        case "failing":
-            return {"script": f"{pace};{random.choice(_FAULTS)}"}
-        case "refused":
-            return {"script": "status=400"}
-        case _:
-            return {"script": pace}
+    after = random.choice((1, 2))
+    limited = f"{pace};status=429;retry_after={after};times=1"
+    by_kind: dict[str, dict[str, Any]] = {
+        "slow": {"script": f"tokens=200;rate={random.choice((20, 40))}"},
+        "embed": {"task": "embed", "via": random.choice(("http", "confluent"))},
+        "at_most_once": {"script": "tokens=120;rate=60", "charge": "at_most_once"},
+        "deadline": {"script": pace, "deadline_s": round(random.uniform(0.5, 3.0), 2)},
+        "cancel": {"script": "tokens=200;rate=50"},
+        "rate_limited": {"script": limited, "retry_after_s": float(after)},
+        "failing": {"script": f"{pace};{random.choice(_FAULTS)}"},
+        "refused": {"script": "status=400"},
+    }
+    return by_kind.get(kind, {"script": pace})
 
 
 def _follower(random: Random, kind: str, share: float) -> str | None:

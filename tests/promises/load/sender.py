@@ -39,7 +39,9 @@ class Sender:
         found = {job_id for job_id in await asyncio.gather(*sends) if job_id is not None}
         return min(found) if found else None
 
-    async def send(self, job: PlannedJob, *, changed: bool = False) -> tuple[int, str | None, float]:
+    async def send(
+        self, job: PlannedJob, *, changed: bool = False
+    ) -> tuple[int, str | None, float]:
         """One request: status (0: no answer), job id, and how long to wait before another.
 
         `changed`: the same key with another body.

@@ -80,7 +80,7 @@ class Fleet:
             tail = last_lines(member.spec.log)
             raise NotReady(f"{label} is not ready after {within_s:.0f} s:\n{tail}") from None
 
-    def signal(self, label: str, number: signal.Signals) -> bool:
+    def send_signal(self, label: str, number: signal.Signals) -> bool:
         """Signal the process; False if there is none."""
         member, pid = self._members[label], self.pid(label)
         if pid is None:
@@ -95,7 +95,7 @@ class Fleet:
         """End the process and do not start it again; SIGKILL after `within_s`."""
         member = self._members[label]
         member.is_wanted = False
-        self.signal(label, number)
+        self.send_signal(label, number)
         await self._gone(member, within_s)
 
     def release(self, label: str, *, before_start: Callable[[], None] | None = None) -> None:
@@ -110,7 +110,7 @@ class Fleet:
         """End everybody, the last started first."""
         for label in reversed(labels or self.labels):
             if self._members[label].is_frozen:
-                self.signal(label, signal.SIGCONT)
+                self.send_signal(label, signal.SIGCONT)
         await asyncio.gather(
             *(
                 self.hold(label, signal.SIGTERM, within_s=within_s)

@@ -1,4 +1,4 @@
-"""What a stack is made of, and with which time-outs: everything is scaled down, nothing is faked."""
+"""What a stack is made of: which processes, how many, where they listen."""
 
 from __future__ import annotations
 

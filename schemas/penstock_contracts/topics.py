@@ -48,7 +48,7 @@ _RECORD_BYTES: Final = 1_048_588
 _HEADER_RESERVE_BYTES: Final = 64 * 1024
 """Room for what we append.
 
-A record that was accepted at the limit of its topic still fits the dead letters.
+A record that was accepted at the limit of its topic still fits the retries and dead letters.
 """
 
 LARGEST_RECORD_BYTES: Final = _RECORD_BYTES + _HEADER_RESERVE_BYTES
@@ -67,7 +67,8 @@ class Cleanup(StrEnum):
 class Topic:
     """One topic. `partitions` is the production default; the embedded stack uses fewer.
 
-    `retention_ms` is None where records are kept by key alone.
+    `retention_ms` is None where records are kept by key alone. `keeps_broker_time`: a record's
+    timestamp is the broker's when it appended, not the producer's.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Topic:
     written_by: tuple[str, ...]
     read_by: tuple[str, ...]
     max_message_bytes: int = _RECORD_BYTES
+    keeps_broker_time: bool = False
 
     @property
     def config(self) -> dict[str, str]:
@@ -90,7 +92,7 @@ class Topic:
         }
         if self.retention_ms is not None:
             config["retention.ms"] = str(self.retention_ms)
-        if self.name.startswith("ai.retries."):
+        if self.keeps_broker_time:
             config["message.timestamp.type"] = "LogAppendTime"
         return config
 
@@ -176,7 +178,7 @@ DEAD = Topic(
 FIXED_TOPICS: Final = (EVENTS, STATE, CONVERSATIONS, CONTROL, CREDENTIALS, DEAD)
 
 RETRY_DELAYS_S: Final = (5, 30, 120, 600)
-"""One delay per topic, so that the head of each is always the next one due."""
+"""Longest wait of a record in each retry topic; similar waits share one, so its head is due soon."""
 _RETRY_NAMES: Final = {5: "5s", 30: "30s", 120: "2m", 600: "10m"}
 
 
@@ -204,17 +206,19 @@ def request_topics(task: str, base: str, *, workers: str) -> tuple[Topic, ...]:
 
 
 def retry_topic(delay_s: int) -> Topic:
-    """The topic whose records are due `delay_s` after the broker took them."""
+    """The topic whose records are due at most `delay_s` after the broker took them."""
     return Topic(
         name=f"ai.retries.v1.{_RETRY_NAMES[delay_s]}",
         key="as the source",
-        about=f"Jobs to be tried again {delay_s} s after the broker took the record.",
+        about=f"Jobs to be tried again at most {delay_s} s after the broker took the record.",
         partitions=6,
         cleanup=Cleanup.DELETE,
         retention_ms=7 * _DAY_MS,
         messages=("request",),
         written_by=("llm-worker", "embedder"),
         read_by=("llm-worker", "embedder"),
+        max_message_bytes=LARGEST_RECORD_BYTES,
+        keeps_broker_time=True,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import confluent_kafka
 import orjson
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message
 
 from penstock_kit.errors import Retryable
 from penstock_kit.kafka.errors import consumer_fault, is_beyond_repair
@@ -281,6 +281,7 @@ class GroupConsumer:
     def _record_of(self, message: Message) -> Record | None:
         error = message.error()
         if error is None:
+            kind, timestamp_ms = message.timestamp()
             return Record(
                 message.topic(),  # type: ignore[arg-type] # set on every message without an error
                 message.partition(),  # type: ignore[arg-type] # the same
@@ -288,7 +289,8 @@ class GroupConsumer:
                 message.key(),
                 message.value(),
                 message.headers() or (),  # type: ignore[arg-type] # the same
-                message.timestamp()[1],
+                timestamp_ms,
+                kind == TIMESTAMP_LOG_APPEND_TIME,
             )
         if is_beyond_repair(error):
             raise consumer_fault(error)

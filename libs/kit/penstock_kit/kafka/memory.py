@@ -49,6 +49,7 @@ class MemoryFaults:
 @dataclass(slots=True)
 class _Log:
     max_bytes: int
+    keeps_broker_time: bool
     partitions: list[list[Record]] = field(default_factory=list)
 
 
@@ -73,8 +74,9 @@ class MemoryKafka:
         """Create a topic, or add partitions to it."""
         name = topic if isinstance(topic, str) else topic.name
         limit = LARGEST_RECORD_BYTES if isinstance(topic, str) else topic.max_message_bytes
+        is_logged = not isinstance(topic, str) and topic.keeps_broker_time
         with self.changed:
-            log = self._logs.setdefault(name, _Log(limit))
+            log = self._logs.setdefault(name, _Log(limit, is_logged))
             while len(log.partitions) < (partitions or self._partitions):
                 log.partitions.append([])
             for group in self._groups.values():
@@ -136,6 +138,7 @@ class MemoryKafka:
             _check_size(record, log.max_bytes)
             number = self._choose(record, len(log.partitions))
             records = log.partitions[number]
+            timestamp_ms = time.time_ns() // 1_000_000
             records.append(
                 Record(
                     topic=record.topic,
@@ -144,11 +147,13 @@ class MemoryKafka:
                     key=record.key,
                     value=record.value,
                     headers=list(record.headers),
-                    timestamp_ms=time.time_ns() // 1_000_000,
+                    timestamp_ms=timestamp_ms,
+                    is_broker_time=log.keeps_broker_time,
                 )
             )
             self.changed.notify_all()
-            return Ack(record.topic, number, len(records) - 1)
+            appended_ms = timestamp_ms if log.keeps_broker_time else -1
+            return Ack(record.topic, number, len(records) - 1, appended_ms)
 
     def hold(self, settle: Callable[[], None]) -> None:
         """Keep an acknowledgement for `release_acks`."""

@@ -41,7 +41,8 @@ class TopicPartition(NamedTuple):
 class Record:
     """A record as read.
 
-    `timestamp_ms` is the broker's or the producer's, by the topic's setting; -1 if none.
+    `timestamp_ms` is the broker's, when it appended (`is_broker_time`), or the producer's, by the
+    topic's setting; -1 if none.
     """
 
     topic: str
@@ -51,6 +52,7 @@ class Record:
     value: bytes | None
     headers: Headers = ()
     timestamp_ms: int = -1
+    is_broker_time: bool = False
 
     @property
     def place(self) -> TopicPartition:
@@ -76,11 +78,15 @@ class OutRecord:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Where an acknowledged record lies: all in-sync replicas have it."""
+    """Where an acknowledged record lies: all in-sync replicas have it.
+
+    `timestamp_ms` is when the broker appended it; -1 where the topic keeps the producer's time.
+    """
 
     topic: str
     partition: int
     offset: int
+    timestamp_ms: int = -1
 
 
 class DeliveryUnknown(Retryable):

@@ -15,7 +15,13 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+)
 
 from penstock_kit.errors import Fatal, PenstockError
 from penstock_kit.kafka.errors import consumer_fault, delivery_error, is_beyond_repair
@@ -196,7 +202,10 @@ def _ack(message: Message) -> Ack:
     assert topic is not None
     assert partition is not None
     assert offset is not None
-    return Ack(topic, partition, offset)
+    kind, timestamp_ms = message.timestamp()
+    return Ack(
+        topic, partition, offset, timestamp_ms if kind == TIMESTAMP_LOG_APPEND_TIME else -1
+    )
 
 
 def _settle(future: asyncio.Future[Ack], ack: Ack | None, error: Exception | None) -> None:

@@ -1,0 +1,65 @@
+"""Moves a record to a retry topic: the original bytes and headers, with a note."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from penstock_contracts.retries import RetryNote, retry_headers, without_retry_note
+
+from penstock_kit.clock import Clock
+from penstock_kit.kafka.ports import OutRecord, Producer, Record, RecordRefused, TopicPartition
+from penstock_kit.lanes.broker_clock import BrokerClock
+from penstock_kit.lanes.patience import send_patiently
+from penstock_kit.lanes.retry_topics import RetryTopics
+
+__all__ = ["Retries"]
+
+log = structlog.get_logger(__name__)
+
+
+class Retries:
+    """The way to the retry topics of one process; acknowledgements tell the broker's time."""
+
+    def __init__(
+        self, producer: Producer, topics: RetryTopics, *, clock: Clock, broker_clock: BrokerClock
+    ) -> None:
+        self._producer = producer
+        self._topics = topics
+        self._clock = clock
+        self._broker_clock = broker_clock
+
+    async def write(self, record: Record, note: RetryNote) -> bool:
+        """Return once the record is acknowledged in its retry topic, however long that takes.
+
+        False if the topic refuses it: it is too large with its note, or there is no such topic.
+        Then it has to wait where it is.
+
+        Raises:
+            Fatal: the producer is dead; the record's offset must not pass.
+        """
+        topic = self._topics.topic_for(timedelta(milliseconds=note.delay_ms))
+        headers = [*without_retry_note(record.headers), *retry_headers(note)]
+        try:
+            ack = await send_patiently(
+                self._producer, OutRecord(topic, record.key, record.value, headers)
+            )
+        except RecordRefused as refusal:
+            log.error(
+                "lanes.retry_refused",
+                topic=topic,
+                code=refusal.code,
+                source=note.source,
+                offset=record.offset,
+                advice="the record waits in place; create the retry topics as `penstock topics` "
+                "tells",
+            )
+            return False
+        if ack.timestamp_ms >= 0:
+            self._broker_clock.saw(
+                TopicPartition(ack.topic, ack.partition),
+                ack.timestamp_ms,
+                at=self._clock.monotonic(),
+                is_ack=True,
+            )
+        return True

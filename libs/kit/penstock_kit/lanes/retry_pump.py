@@ -1,0 +1,211 @@
+"""Reads retry topics: skips what is not ours, holds the rest until it is due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Hashable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from penstock_contracts.dead import DeadReason
+from penstock_contracts.retries import (
+    RetryNote,
+    is_retry_probe,
+    read_retry_note,
+    retry_probe_headers,
+)
+
+from penstock_kit.clock import Clock
+from penstock_kit.errors import PenstockError
+from penstock_kit.kafka.ports import OutRecord, Producer, Record, TopicPartition
+from penstock_kit.lanes.broker_clock import BrokerClock
+from penstock_kit.lanes.held import Held
+from penstock_kit.lanes.keys import Entry, Partition
+from penstock_kit.lanes.outcomes import Dead, Retry
+from penstock_kit.lanes.retry_topics import RetryTopics
+from penstock_kit.lanes.scheduler import level_of
+from penstock_kit.lanes.window import Window
+
+__all__ = ["RetryPump"]
+
+log = structlog.get_logger(__name__)
+
+_LOOK_AGAIN_S: Final = 5.0
+"""Longest sleep: bounds how long a timeline without any known time goes unprobed."""
+
+_BAD_NOTE = Dead(
+    DeadReason.POISON,
+    "bad_retry_note",
+    "the record lies in a retry topic without a note that makes sense; only workers write there",
+)
+
+
+class RetryPump:
+    """Between the retry partitions and the window; one timer, no thread of its own.
+
+    Never early: a record is given to the window once the broker clock says that its due moment is
+    certainly over. Where nobody has written for a while, a probe record tells the broker's time.
+
+    Args:
+        sources: request topics of ours; records of other sources belong to other groups.
+        on_due: called after records were given to the window.
+    """
+
+    def __init__(
+        self,
+        *,
+        topics: RetryTopics,
+        sources: Collection[str],
+        window: Window,
+        producer: Producer,
+        clock: Clock,
+        broker_clock: BrokerClock,
+        on_due: Callable[[], None],
+    ) -> None:
+        self._topics = topics
+        self._sources = frozenset(sources)
+        self._window = window
+        self._producer = producer
+        self._clock = clock
+        self._broker_clock = broker_clock
+        self._on_due = on_due
+        self._held = Held(broker_clock)
+        self._timer: asyncio.TimerHandle | None = None
+        self._probes: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._is_closed = False
+
+    @property
+    def held(self) -> int:
+        """Records that are not due yet."""
+        return len(self._held)
+
+    def accept(self, partition: Partition, records: Sequence[Record]) -> None:
+        """Take in what was read from a retry partition."""
+        if not partition.is_ours:
+            return
+        now = self._clock.monotonic()
+        for record in records:
+            self._accept(partition, record, now)
+        self._release(now)
+
+    def drop_lost(self) -> None:
+        """Partitions were revoked: forget their records."""
+        self._held.drop_lost()
+
+    def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:
+        """Take waiting records out; they hold the offset back until they are finished."""
+        entries = self._held.withdraw(match)
+        for entry in entries:
+            entry.queue.partition.take(entry)
+        return entries
+
+    def close(self) -> None:
+        """Release nothing any more; what waits stays in the log."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for probe in self._probes.values():
+            probe.cancel()
+
+    def _accept(self, partition: Partition, record: Record, now: float) -> None:
+        timeline = self._time_line(record, now)
+        note = read_retry_note(record.headers)
+        if is_retry_probe(record.headers) or (note is not None and note.source not in self._sources):
+            self._window.pass_over(partition, record)
+            return
+        if note is None:
+            log.error(
+                "lanes.bad_retry_note",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+            )
+            entry = self._window.take_in(partition, record, level=partition.level)
+            entry.verdict = _BAD_NOTE
+            self._window.admit(entry)
+            return
+        entry = self._window.take_in(partition, record, level=level_of(note.source))
+        entry.note, entry.failures = note, note.failures
+        wait = min(timedelta(milliseconds=note.delay_ms), self._longest(record.topic))
+        entry.verdict = _hop(note, wait)
+        since_ms = record.timestamp_ms if record.is_broker_time else now * 1000
+        self._held.add(entry, timeline, since_ms + wait / timedelta(milliseconds=1))
+
+    def _time_line(self, record: Record, now: float) -> Hashable:
+        """Whose clock the record's due moment is on; it may tell us the time besides.
+
+        Without the broker's timestamp the wait counts from now: late, but never early.
+        """
+        if record.is_broker_time:
+            self._broker_clock.saw(record.place, record.timestamp_ms, at=now)
+            return record.place
+        timeline = ("read", *record.place)
+        self._broker_clock.saw(timeline, now * 1000, at=now)
+        return timeline
+
+    def _longest(self, topic: str) -> timedelta:
+        longest = self._topics.longest_wait(topic)
+        assert longest is not None, "only retry topics are given to the pump"
+        return longest
+
+    def _release(self, now: float) -> None:
+        due = self._held.take_due(now)
+        for entry in due:
+            self._window.admit(entry)
+        self._arm(now)
+        if due:
+            self._on_due()
+
+    def _arm(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_closed or not len(self._held):
+            return
+        self._probe_silent(now)
+        pause_s = min(max(self._held.next_at() - now, 0.0), _LOOK_AGAIN_S)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(pause_s, self._wake)
+
+    def _wake(self) -> None:
+        self._release(self._clock.monotonic())
+
+    def _probe_silent(self, now: float) -> None:
+        """Ask for the time where something waits and no acknowledgement has told it lately."""
+        for timeline in self._held.timelines:
+            if (
+                isinstance(timeline, TopicPartition)
+                and timeline not in self._probes
+                and not self._broker_clock.is_fresh(timeline, now)
+            ):
+                self._probes[timeline] = asyncio.create_task(
+                    self._probe(timeline), name="lanes-retry-probe"
+                )
+
+    async def _probe(self, place: TopicPartition) -> None:
+        out = OutRecord(place.topic, None, None, retry_probe_headers(), place.partition)
+        try:
+            ack = await self._producer.send(out)
+        except PenstockError as error:
+            # Without it the wait is longer, not wrong; the next look tries again.
+            log.warning("lanes.retry_probe_failed", topic=place.topic, error=str(error))
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        else:
+            now = self._clock.monotonic()
+            if ack.timestamp_ms >= 0:
+                self._broker_clock.saw(place, ack.timestamp_ms, at=now, is_ack=True)
+        finally:
+            del self._probes[place]
+        if not self._is_closed:
+            self._wake()
+
+
+def _hop(note: RetryNote, waited: timedelta) -> Retry | None:
+    """What is left to wait after this topic; None if nothing is."""
+    rest = timedelta(milliseconds=note.delay_ms) - waited
+    if rest <= timedelta(0):
+        return None
+    return Retry(
+        after=rest, code="hop", detail="longer than any tier", counts=False, state=note.state
+    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from penstock_contracts.envelope import Headers
 
 __all__ = [
+    "MAX_STATE_BYTES",
     "RetryNote",
     "is_retry_probe",
     "read_retry_note",
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 _PREFIX = "penstock_retry_"
-_MAX_STATE_BYTES = 4096
+MAX_STATE_BYTES = 4096
 """Keeps a record that was accepted near the size limit retryable and dead-letterable."""
 
 _MAX_DELAY_MS = 7 * 24 * 60 * 60 * 1000
@@ -56,9 +57,9 @@ class RetryNote:
                 f"a retry after {self.failures} failures in {self.delay_ms} ms makes no sense; "
                 f"at most {_MAX_DELAY_MS} ms"
             )
-        if len(self.state) > _MAX_STATE_BYTES:
+        if len(self.state) > MAX_STATE_BYTES:
             raise ValueError(
-                f"the state of a retry has {len(self.state)} bytes; at most {_MAX_STATE_BYTES}"
+                f"the state of a retry has {len(self.state)} bytes; at most {MAX_STATE_BYTES}"
             )
 
 

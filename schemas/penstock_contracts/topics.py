@@ -178,7 +178,10 @@ DEAD = Topic(
 FIXED_TOPICS: Final = (EVENTS, STATE, CONVERSATIONS, CONTROL, CREDENTIALS, DEAD)
 
 RETRY_DELAYS_S: Final = (5, 30, 120, 600)
-"""Longest wait of a record in each retry topic; similar waits share one, so its head is due soon."""
+"""Longest wait of a record in each retry topic.
+
+Similar waits share one, so that its head is due soon.
+"""
 _RETRY_NAMES: Final = {5: "5s", 30: "30s", 120: "2m", 600: "10m"}
 
 

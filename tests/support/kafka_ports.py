@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,6 +21,10 @@ __all__ = ["PARTITIONS", "Ports", "kafka_ports", "plain_topic"]
 PARTITIONS = 3
 
 
+async def _no_topics(topic: Topic) -> object:
+    raise NotImplementedError(f"this Kafka makes no topics: {topic.name}")
+
+
 @dataclass
 class Ports:
     """One Kafka with a fresh topic: makes producers and consumers."""
@@ -27,6 +32,7 @@ class Ports:
     topic: str
     producer: Producer
     make_consumer: Callable[[str], Consumer]
+    create_topic: Callable[[Topic], Awaitable[object]] = _no_topics
     memory: MemoryKafka | None = None
     bootstrap: str | None = None
     group: str = field(default_factory=lambda: f"group-{uuid4().hex[:8]}")
@@ -47,7 +53,11 @@ async def kafka_ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
     topic = f"ports-{uuid4().hex[:8]}"
     if request.param == "memory":
         kafka = MemoryKafka([topic, DEAD], partitions=PARTITIONS)
-        memory = Ports(topic, kafka.producer(), kafka.consumer, memory=kafka)
+
+        async def create(new: Topic) -> None:
+            kafka.create_topic(new)
+
+        memory = Ports(topic, kafka.producer(), kafka.consumer, create, memory=kafka)
         await memory.producer.start()
         yield memory
         await memory.producer.stop()
@@ -59,6 +69,7 @@ async def kafka_ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
         topic,
         KafkaProducer(settings),
         lambda group: GroupConsumer(settings, group),
+        lambda new: ensure_topics(settings, [new], partitions=PARTITIONS),
         bootstrap=bootstrap,
     )
     await real.producer.start()
@@ -66,9 +77,9 @@ async def kafka_ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
     await real.producer.stop()
 
 
-def plain_topic(name: str) -> Topic:
-    """A topic for tests."""
-    return Topic(
+def plain_topic(name: str, **changes: Any) -> Topic:
+    """A topic for tests; `changes` to what a plain one is."""
+    plain = Topic(
         name=name,
         key="any",
         about="A test.",
@@ -79,3 +90,4 @@ def plain_topic(name: str) -> Topic:
         written_by=(),
         read_by=(),
     )
+    return replace(plain, **changes)

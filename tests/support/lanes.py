@@ -10,6 +10,7 @@ from typing import Any
 
 from penstock_kit.errors import Fatal
 from penstock_kit.kafka.ports import Consumer
+from penstock_kit.lanes.backoff import Backoff
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.outcomes import Delivery, Done, Outcome
 from penstock_kit.lanes.policy import LanePolicy
@@ -19,7 +20,7 @@ from tests.support.kafka_ports import Ports
 __all__ = ["QUICK", "Work", "number", "running", "until"]
 
 PATIENCE_S = 30.0
-QUICK = LanePolicy(backoff=timedelta(milliseconds=10))
+QUICK = LanePolicy(attempts=3, backoff=Backoff(base=timedelta(milliseconds=10)))
 
 
 async def until(fact: Callable[[], bool]) -> None:

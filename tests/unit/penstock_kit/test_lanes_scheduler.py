@@ -16,7 +16,7 @@ def key_of(topic: str) -> KeyQueue:
     partition = Partition(
         TopicPartition(topic, 0), epoch=1, committed=0, level=level_of(topic), suspect_span=10
     )
-    return KeyQueue(b"k", partition, Share(None))
+    return KeyQueue(b"k", partition, Share(None), home=partition.level)
 
 
 def scheduler_with(now: float = 0.0, **counts: int) -> Scheduler:

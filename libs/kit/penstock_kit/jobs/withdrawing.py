@@ -13,7 +13,7 @@ from penstock_contracts.ids import derived_job_id
 from penstock_kit.control import Cancel
 from penstock_kit.errors import Busy, Rejected, Retryable
 from penstock_kit.kafka.ports import Record
-from penstock_kit.lanes.outcomes import Dead, Delivery, Outcome
+from penstock_kit.lanes.outcomes import Dead, Delivery, Done, Outcome, Retry
 
 __all__ = ["Withdrawals", "is_of_job"]
 
@@ -29,7 +29,7 @@ class Window(Protocol):
         """Take waiting records out."""
         ...
 
-    def finish(self, delivery: Delivery, outcome: Outcome) -> None:
+    def finish(self, delivery: Delivery, outcome: Done | Dead) -> None:
         """End one that was taken out."""
         ...
 
@@ -75,6 +75,9 @@ class Withdrawals:
             except Exception:
                 log.exception("withdraw.failed")
                 await asyncio.sleep(_PAUSE_S)
+                continue
+            if isinstance(outcome, Retry):  # the cancel went away again: it waits here instead
+                await asyncio.sleep(outcome.after.total_seconds())
                 continue
             self._window.finish(delivery, outcome)
             return

@@ -203,9 +203,7 @@ def _ack(message: Message) -> Ack:
     assert partition is not None
     assert offset is not None
     kind, timestamp_ms = message.timestamp()
-    return Ack(
-        topic, partition, offset, timestamp_ms if kind == TIMESTAMP_LOG_APPEND_TIME else -1
-    )
+    return Ack(topic, partition, offset, timestamp_ms if kind == TIMESTAMP_LOG_APPEND_TIME else -1)
 
 
 def _settle(future: asyncio.Future[Ack], ack: Ack | None, error: Exception | None) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from penstock_kit.kafka.ports import Consumer, TopicPartition
 from penstock_kit.lanes.keys import Partition
+from penstock_kit.lanes.pauses import full_partitions
 from penstock_kit.lanes.policy import LanePolicy
 
 __all__ = ["Backpressure"]
@@ -58,30 +59,4 @@ class Backpressure:
         partitions = self._owned.values()
         if self.is_held:
             return {partition.place for partition in partitions}
-        policy = self._policy
-        depth_limit, bytes_limit = self._shares()
-        wanted = set()
-        for partition in partitions:
-            share = 2 if partition.place in self.paused else 1
-            if (
-                partition.depth * share > depth_limit
-                or partition.depth_bytes * share > bytes_limit
-                or partition.tracker.beyond_gap * share > policy.span_cap
-            ):
-                wanted.add(partition.place)
-        return wanted
-
-    def _shares(self) -> tuple[int, int]:
-        """How much may wait of one partition.
-
-        While the window is full, no more than its share of it: who has less is fetched from.
-        """
-        policy = self._policy
-        partitions = self._owned.values()
-        part = 2 if self.paused else 1
-        depth_limit, bytes_limit = policy.queue_per_partition, policy.window_bytes
-        if sum(partition.depth for partition in partitions) * part > policy.window_records:
-            depth_limit = min(depth_limit, policy.window_records // len(partitions))
-        if sum(partition.depth_bytes for partition in partitions) * part > policy.window_bytes:
-            bytes_limit = policy.window_bytes // len(partitions)
-        return depth_limit, bytes_limit
+        return full_partitions(partitions, self.paused, self._policy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,20 +9,19 @@ from typing import Final
 
 import structlog
 from penstock_contracts.dead import DeadLetter, dead_headers
+from penstock_contracts.retries import RetryNote, without_retry_note
 from penstock_contracts.topics import DEAD
 
 from penstock_kit.clock import Clock
-from penstock_kit.errors import Busy, Retryable
 from penstock_kit.kafka.ports import OutRecord, Producer, Record, RecordRefused
 from penstock_kit.lanes.outcomes import Dead
+from penstock_kit.lanes.patience import send_patiently
 from penstock_kit.telemetry.redaction import Redactor
 
 __all__ = ["DeadLetters"]
 
 log = structlog.get_logger(__name__)
 
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 5.0
 _SHORT_DETAIL: Final = 64
 
 
@@ -42,8 +40,11 @@ class DeadLetters:
         self._by = by
         self._redactor = redactor or Redactor()
 
-    async def write(self, record: Record, dead: Dead) -> None:
+    async def write(self, record: Record, dead: Dead, *, note: RetryNote | None = None) -> None:
         """Return once the letter is acknowledged, however long that takes.
+
+        `note` is that of a record that came by a retry topic: the letter shows the record as it
+        was, with its first place.
 
         A letter that is refused for its size is written again with less of ours, and at last
         without the body, which then stays readable at its source for as long as that keeps it.
@@ -53,6 +54,8 @@ class DeadLetters:
             RecordRefused: the topic refuses for another reason than size (it does not exist, no
                 right).
         """
+        if note is not None:
+            record = _as_it_was(record, note)
         letter = self._letter(record, dead)
         short = replace(letter, detail=letter.detail[:_SHORT_DETAIL], answer="")
         tries = (
@@ -62,23 +65,11 @@ class DeadLetters:
         )
         for attempt, out in enumerate(tries, start=1):
             try:
-                await self._send(out)
+                await send_patiently(self._producer, out)
             except RecordRefused as refusal:
                 if refusal.code != "record_too_large" or attempt == len(tries):
                     raise
                 log.warning("lanes.dead_letter_too_large", topic=record.topic, attempt=attempt)
-            else:
-                return
-
-    async def _send(self, out: OutRecord) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                await self._producer.send(out)
-            except (Busy, Retryable) as error:
-                log.warning("lanes.dead_letter_delayed", error=str(error))
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
                 return
 
@@ -95,6 +86,16 @@ class DeadLetters:
             attempts=dead.attempts,
             answer=self._redactor.text(dead.answer),
         )
+
+
+def _as_it_was(record: Record, note: RetryNote) -> Record:
+    return replace(
+        record,
+        topic=note.source,
+        partition=note.partition,
+        offset=note.offset,
+        headers=without_retry_note(record.headers),
+    )
 
 
 def _out(record: Record, added: Sequence[tuple[str, bytes]]) -> OutRecord:

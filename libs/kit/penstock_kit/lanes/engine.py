@@ -13,13 +13,16 @@ from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal, Retryable
 from penstock_kit.kafka.ports import Consumer, Producer, Record
 from penstock_kit.lanes.dead_letters import DeadLetters
+from penstock_kit.lanes.fates import Fates
 from penstock_kit.lanes.health import LaneHealth
 from penstock_kit.lanes.keys import Entry, Partition
 from penstock_kit.lanes.loop_watch import LoopWatch
 from penstock_kit.lanes.metrics import LaneMetrics
-from penstock_kit.lanes.outcomes import Delivery, Outcome
+from penstock_kit.lanes.outcomes import Dead, Delivery, Done
 from penstock_kit.lanes.policy import LanePolicy
 from penstock_kit.lanes.poller import Poller
+from penstock_kit.lanes.retry_pump import RetryPump
+from penstock_kit.lanes.retry_topics import RetryTopics
 from penstock_kit.lanes.rules import Rules
 from penstock_kit.lanes.runner import Handler, Runner
 from penstock_kit.lanes.stats import LaneStats
@@ -43,17 +46,19 @@ class DrainCut(Retryable):
 class Lanes:
     """A Part that runs a handler over the topics of one consumer group.
 
-    The handler's verdict decides what becomes of a record: `Done` or `Dead`, or one of the error
-    families: `Rejected` is dead-lettered as poison; `Retryable` is tried again in place up to the
+    The handler's verdict decides what becomes of a record: `Done`, `Dead` or `Retry`, or one of the
+    error families: `Rejected` is dead-lettered as poison; `Retryable` is tried again up to the
     policy's attempts, then dead-lettered as a failure; `Busy` makes its key wait and counts
     nothing; `Fatal` stops the process. Any other error counts as `Retryable`.
 
     Args:
         consumer: owned by the lanes from now on.
-        producer: writes dead letters; started and stopped by its owner, who stops it after the
-            lanes.
+        producer: writes dead letters and retries; started and stopped by its owner, who stops it
+            after the lanes.
         handler: runs once per record and task; never cancelled by the lanes.
         topics: suffixes `.high` and `.low` are priorities.
+        retries: where records wait for another try while their key goes on; None: all of them wait
+            in place.
         on_fatal: told once, on the loop, when the process must stop.
         name: of the service, in logs, metrics and dead letters.
         tenant_of: whose record it is, for turns and caps; None: all are one tenant's.
@@ -71,6 +76,7 @@ class Lanes:
         clock: Clock | None = None,
         on_fatal: Callable[[Fatal], None],
         name: str,
+        retries: RetryTopics | None = None,
         metrics: Metrics | None = None,
         tenant_of: TenantOf | None = None,
         rules: Rules | None = None,
@@ -82,17 +88,34 @@ class Lanes:
         self._window = Window(self._policy, self._clock, tenant_of=tenant_of, rules=rules)
         if rules is not None:
             rules.on_change(self._on_rules)
+        self._pump = (
+            None
+            if retries is None
+            else RetryPump(
+                topics=retries,
+                sources=topics,
+                window=self._window,
+                producer=producer,
+                clock=self._clock,
+                on_due=self._pump_runner,
+            )
+        )
         self._runner = Runner(
             window=self._window,
             handler=handler,
-            dead_letters=DeadLetters(producer, clock=self._clock, by=name),
-            policy=self._policy,
-            metrics=LaneMetrics(metrics or Metrics(), name, self._read_stats),
+            fates=Fates(
+                dead_letters=DeadLetters(producer, clock=self._clock, by=name),
+                retries=None if self._pump is None else self._pump.retries,
+                policy=self._policy,
+                metrics=LaneMetrics(metrics or Metrics(), name, self._read_stats),
+                name=name,
+            ),
             on_fatal=self._fail,
         )
         self._poller = Poller(
             consumer=consumer,
             topics=topics,
+            retry_topics=() if retries is None else retries.names,
             policy=self._policy,
             clock=self._clock,
             events=self,
@@ -135,6 +158,8 @@ class Lanes:
             ) from None
         finally:
             await self._poller.stop()
+            if self._pump is not None:
+                await self._pump.stop()
             if self._watchdog is not None:
                 self._watchdog.cancel()
                 await asyncio.wait({self._watchdog})
@@ -154,15 +179,17 @@ class Lanes:
             self._runner.pump()
 
     def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
-        """Take waiting records out of the window, also those that wait for another try.
+        """Take waiting records out, also those that wait for another try, here or in a retry topic.
 
         The caller ends each with `finish`; until then it holds its partition's offset back.
         """
         entries = self._window.withdraw(match)
+        if self._pump is not None:
+            entries += self._pump.withdraw(match)
         self._withdrawn.update({_identity(entry.record): entry for entry in entries})
         return [entry.delivery() for entry in entries]
 
-    def finish(self, delivery: Delivery, outcome: Outcome) -> None:
+    def finish(self, delivery: Delivery, outcome: Done | Dead) -> None:
         """End a withdrawn record; a second call, and one after a revocation, do nothing."""
         entry = self._withdrawn.get(_identity(delivery.record))
         if entry is not None and entry.queue.partition.epoch == delivery.epoch:
@@ -188,7 +215,11 @@ class Lanes:
 
     def on_records(self, batch: Sequence[tuple[Partition, list[Record]]]) -> None:
         """The poll thread read records."""
-        self._window.accept(batch)
+        self._window.accept([share for share in batch if not share[0].is_retry])
+        for partition, records in batch:
+            if partition.is_retry:
+                assert self._pump is not None, "without retry topics there are no such partitions"
+                self._pump.accept(partition, records)
         self._runner.pump()
 
     def on_revoked(self, partitions: Sequence[Partition], when_idle: Callable[[], None]) -> None:
@@ -200,6 +231,8 @@ class Lanes:
             if entry.queue.partition not in gone
         }
         self._window.revoke(partitions, when_idle)
+        if self._pump is not None:
+            self._pump.drop_lost()
 
     def on_committed(self, partitions: Sequence[Partition]) -> None:
         """Commits were acknowledged."""
@@ -213,6 +246,9 @@ class Lanes:
     def on_failed(self, error: Fatal) -> None:
         """The poll thread ended."""
         self._fail(error)
+
+    def _pump_runner(self) -> None:
+        self._runner.pump()
 
     def _fail(self, error: Fatal) -> None:
         if self._fault is not None:
@@ -231,7 +267,7 @@ class Lanes:
                 self._fail(Fatal(sentence))
 
     def _read_stats(self) -> LaneStats:
-        partitions = list(self._window.partitions)
+        partitions = [p for p in self._window.partitions if not p.is_retry]
         oldest_ms = min(
             (
                 slot.timestamp_ms
@@ -246,9 +282,10 @@ class Lanes:
             oldest_age_s=0.0 if oldest_ms is None else max(0.0, now_s - oldest_ms / 1000),
             in_flight=self._window.running,
             queued=self._window.queued,
+            held=0 if self._pump is None else self._pump.held,
             span=sum(partition.tracker.beyond_gap for partition in partitions),
             paused=self._poller.paused,
-            assigned=len(partitions),
+            assigned=len(self._window.partitions),
             silence_s=max(0.0, self._clock.monotonic() - self._poller.progress_at),
         )
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Final
+
+from penstock_contracts.retries import RetryNote
 
 from penstock_kit.kafka.ports import Record, TopicPartition
-from penstock_kit.lanes.outcomes import Delivery
+from penstock_kit.lanes.outcomes import Dead, Delivery, Retry
 from penstock_kit.lanes.tenants import Share
 from penstock_kit.lanes.tracker import OffsetTracker, Slot
 
 __all__ = ["Entry", "KeyQueue", "KeyState", "Partition"]
+
+
+_SPENT: Final = Record("", -1, -1, None, None)
 
 
 class Entry(Slot):
@@ -22,6 +28,9 @@ class Entry(Slot):
         started_at: monotonic; when its handler began last.
         dropped_by: the rule that ends it instead of running it.
         counted: rules that count it while it runs.
+        failures: tries that counted; `state` is what the last one left for the next.
+        note: of a record that came by a retry topic.
+        verdict: what becomes of it without a handler.
     """
 
     __slots__ = (
@@ -30,10 +39,13 @@ class Entry(Slot):
         "dropped_by",
         "failures",
         "level",
+        "note",
         "queue",
         "record",
         "share",
         "started_at",
+        "state",
+        "verdict",
     )
 
     def __init__(self, record: Record, queue: KeyQueue, share: Share) -> None:
@@ -41,12 +53,15 @@ class Entry(Slot):
         self.record = record
         self.queue = queue
         self.share = share
-        self.level = queue.partition.level
+        self.level = queue.home
         self.deliveries = 0
         self.failures = 0
         self.started_at = 0.0
         self.dropped_by: str | None = None
         self.counted: tuple[str, ...] = ()
+        self.state = b""
+        self.note: RetryNote | None = None
+        self.verdict: Dead | Retry | None = None
 
     def delivery(self) -> Delivery:
         """The record as its handler gets it."""
@@ -56,8 +71,15 @@ class Entry(Slot):
             partition.epoch,
             self.offset < partition.suspect_before,
             self.deliveries,
+            self.failures,
+            self.state,
+            source=self.record.topic if self.note is None else self.note.source,
             dropped_by=self.dropped_by,
         )
+
+    def let_go(self) -> None:
+        """It is finished: only its place is needed until the records before it are."""
+        self.record = _SPENT
 
 
 class KeyState(Enum):
@@ -79,16 +101,17 @@ class KeyQueue:
     Attributes:
         since: when it became ready (monotonic).
         share: the tenant of the first record when it became ready, and `level` that record's level.
+        home: the level of its topic, or of its source in a retry topic.
         heir: the same key under a later assignment: it goes on when the handler here has ended.
     """
 
-    __slots__ = ("entries", "heir", "key", "level", "partition", "share", "since", "state")
+    __slots__ = ("entries", "heir", "home", "key", "level", "partition", "share", "since", "state")
 
-    def __init__(self, key: bytes | int, partition: Partition, share: Share) -> None:
+    def __init__(self, key: bytes | int, partition: Partition, share: Share, *, home: int) -> None:
         self.key = key
         self.partition = partition
         self.share = share
-        self.level = partition.level
+        self.home = self.level = home
         self.since = 0.0
         self.state = KeyState.IDLE
         self.entries: deque[Entry] = deque()
@@ -103,7 +126,8 @@ class Partition:
 
     Attributes:
         epoch: of the assignment; a part of the fence.
-        level: 0 high, 1 default, 2 low.
+        level: 0 high, 1 default, 2 low; records of a retry topic have that of their source.
+        is_retry: a partition of a retry topic.
         suspect_before: records below may have been begun by another process.
         handed: records given to the loop so far; `taken` of them have left the queues.
         requested: offset of the last commit; `acked`: what the broker is known to hold.
@@ -121,6 +145,7 @@ class Partition:
         "handed",
         "handed_bytes",
         "is_ours",
+        "is_retry",
         "keys",
         "level",
         "place",
@@ -133,9 +158,17 @@ class Partition:
     )
 
     def __init__(
-        self, place: TopicPartition, *, epoch: int, committed: int, level: int, suspect_span: int
+        self,
+        place: TopicPartition,
+        *,
+        epoch: int,
+        committed: int,
+        level: int,
+        suspect_span: int,
+        is_retry: bool = False,
     ) -> None:
         self.place = place
+        self.is_retry = is_retry
         self.epoch = epoch
         self.level = level
         self.tracker = OffsetTracker(committed)
@@ -183,8 +216,12 @@ class Partition:
 
     def take(self, entry: Entry) -> None:
         """The record leaves the queues: to its handler, or withdrawn."""
+        self.take_record(entry.record)
+
+    def take_record(self, record: Record) -> None:
+        """A record waits no longer."""
         self.taken += 1
-        self.taken_bytes += entry.record.size_bytes
+        self.taken_bytes += record.size_bytes
 
     def put_back(self, entry: Entry) -> None:
         """The record waits for its next try, before all others of its key."""

@@ -19,6 +19,7 @@ class LaneMetrics:
         )
         self.done = finished.labels(name, "done")
         self.dead = finished.labels(name, "dead")
+        self.moved = finished.labels(name, "moved")
         again = metrics.counter(
             "lanes_tried_again_total", "Records put back, by reason.", "lanes", "reason"
         )
@@ -28,6 +29,7 @@ class LaneMetrics:
         gauges: tuple[tuple[str, str, Callable[[LaneStats], float]], ...] = (
             ("in_flight_records", "Handlers at work.", lambda s: s.in_flight),
             ("queued_records", "Records fetched and waiting.", lambda s: s.queued),
+            ("held_records", "Records of retry topics that are not due yet.", lambda s: s.held),
             ("beyond_gap_records", "Finished records above an unfinished one.", lambda s: s.span),
             ("paused_partitions", "Partitions not fetched from.", lambda s: s.paused),
             ("assigned_partitions", "Partitions of this process.", lambda s: s.assigned),

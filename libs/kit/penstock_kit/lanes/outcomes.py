@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock_contracts.dead import DeadReason
+from penstock_contracts.retries import MAX_STATE_BYTES
 
 from penstock_kit.kafka.ports import Record
 
 __all__ = ["Dead", "Delivery", "Done", "Outcome", "Retry"]
+
+_LONGEST_WAIT = timedelta(days=6)
+"""Below the 7 days that retry topics keep a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Delivery:
         deliveries: how often this process has handed it to a handler, from 1.
         failures: tries that failed and counted, in this process and before the record came here.
         state: what the handler gave to the `Retry` before; empty at the first try.
+        source: topic that the record was first read from; `record.topic` may be a retry topic.
         dropped_by: the operator's rule that wants the record ended instead of run; free of charge.
     """
 
@@ -36,6 +41,7 @@ class Delivery:
     deliveries: int = 1
     failures: int = 0
     state: bytes = b""
+    source: str = ""
     dropped_by: str | None = None
 
 
@@ -62,11 +68,12 @@ class Retry:
 
     The record goes to a retry topic, acknowledged, before its offset passes, and its key goes on.
     With `in_place`, or without retry topics, it stays where it is and its key waits: order holds.
+    How often is for the handler to decide: `Delivery.failures` counts along, no limit applies.
 
     Attributes:
         after: earliest next try, counted from when the broker has the retry record.
         counts: whether this was a failure; a parked record is not one.
-        state: for the next delivery, at most 4 KiB.
+        state: for the next delivery, at most 4 KiB. It survives a crash in a retry topic only.
     """
 
     after: timedelta
@@ -76,5 +83,13 @@ class Retry:
     counts: bool = True
     state: bytes = b""
 
+    def __post_init__(self) -> None:
+        if not timedelta(0) <= self.after <= _LONGEST_WAIT:
+            raise ValueError(f"a retry in {self.after} makes no sense; wait 0 to {_LONGEST_WAIT}")
+        if len(self.state) > MAX_STATE_BYTES:
+            raise ValueError(
+                f"the state of a retry has {len(self.state)} bytes; at most {MAX_STATE_BYTES}"
+            )
 
-Outcome = Done | Dead
+
+Outcome = Done | Dead | Retry

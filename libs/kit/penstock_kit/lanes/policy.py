@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from penstock_kit.lanes.backoff import Backoff
 from penstock_kit.settings import BadSettings
 
 __all__ = ["LanePolicy", "Order"]
@@ -39,8 +40,14 @@ class LanePolicy:
         revoke_deadline: how long a revocation waits for running handlers, below the rebalance
             time-out. Polling rests meanwhile; records already here go on.
         drain_timeout: how long `stop` waits for running handlers.
-        attempts: how often a record is tried in place before it is dead-lettered as a failure.
-        backoff: pause after the first failure; doubles each time, up to `max_backoff`.
+        attempts: how often a record whose handler raises is tried before it is dead-lettered as a
+            failure.
+        backoff: pauses between those tries.
+        retry_records: records of retry topics that may wait in memory, of all partitions together;
+            then each gets its share. What is beyond it in the log may be late, never early.
+        retry_bytes: the same in bytes.
+        dead_per_minute: so many dead letters within a minute stop the process, if more than half of
+            all records end so: then the fault is hardly theirs.
         weights: shares of high, default and low while all three have work.
         aging: a record that waits longer goes first, whatever its priority.
         commit_interval: pause between commits; what finished in it is delivered again after a
@@ -63,9 +70,11 @@ class LanePolicy:
     order: Order = Order.BY_KEY
     revoke_deadline: timedelta = timedelta(seconds=5)
     drain_timeout: timedelta = timedelta(seconds=20)
-    attempts: int = 3
-    backoff: timedelta = timedelta(milliseconds=500)
-    max_backoff: timedelta = timedelta(seconds=30)
+    attempts: int = 5
+    backoff: Backoff = field(default_factory=Backoff)
+    retry_records: int = 20_000
+    retry_bytes: int = 64 * 1024 * 1024
+    dead_per_minute: int = 200
     weights: tuple[int, int, int] = (6, 3, 1)
     aging: timedelta = timedelta(seconds=10)
     commit_interval: timedelta = timedelta(milliseconds=25)
@@ -90,6 +99,10 @@ class LanePolicy:
             >= 1,
             "queue_per_partition, window_records, span_cap, window_bytes, attempts and "
             "tenant_in_flight must be at least 1",
+        )
+        _require(
+            min(self.retry_records, self.retry_bytes, self.dead_per_minute) >= 1,
+            "retry_records, retry_bytes and dead_per_minute must be at least 1",
         )
         _require(
             min(self.weights) >= 1, f"weights are {self.weights}; each priority needs at least 1"

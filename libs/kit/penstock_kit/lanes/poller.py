@@ -7,15 +7,16 @@ is) are plain numbers on each `Partition`, read here every round: nothing has to
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
 
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Fatal
-from penstock_kit.kafka.ports import Assignment, Consumer, Record
+from penstock_kit.kafka.ports import Assignment, Consumer, Record, TopicPartition
 from penstock_kit.lanes.backpressure import Backpressure
 from penstock_kit.lanes.commits import Commits
 from penstock_kit.lanes.keys import Partition
@@ -87,9 +88,11 @@ class Poller:
         events: PollerEvents,
         name: str,
         loop_watch: LoopWatch,
+        retry_topics: Collection[str] = (),
     ) -> None:
         self._consumer = consumer
-        self._topics = topics
+        self._topics = [*topics, *retry_topics]
+        self._retry_topics = frozenset(retry_topics)
         self._policy = policy
         self._clock = clock
         self._events = events
@@ -229,19 +232,22 @@ class Poller:
         if change.revoked:
             self._give_up([self._owned[p] for p in change.revoked if p in self._owned], change)
         if change.added:
-            added = [
-                Partition(
-                    place,
-                    epoch=change.epoch,
-                    committed=committed,
-                    level=level_of(place.topic),
-                    suspect_span=self._policy.suspect_span,
-                )
-                for place, committed in change.added.items()
-            ]
+            added = [self._partition(place, at, change.epoch) for place, at in change.added.items()]
             self._owned.update({partition.place: partition for partition in added})
             self._on_loop(self._events.on_added, added)
             log.info("lanes.assigned", lanes=self._name, epoch=change.epoch, partitions=len(added))
+
+    def _partition(self, place: TopicPartition, committed: int, epoch: int) -> Partition:
+        is_retry = place.topic in self._retry_topics
+        return Partition(
+            place,
+            epoch=epoch,
+            committed=committed,
+            level=level_of(place.topic),
+            # A record that waits for another try has been begun before, wherever it lies.
+            suspect_span=sys.maxsize if is_retry else self._policy.suspect_span,
+            is_retry=is_retry,
+        )
 
     def _give_up(self, leaving: Sequence[Partition], change: Assignment) -> None:
         """Drop what waits, give running handlers a moment, commit, let go. Nothing is cancelled."""

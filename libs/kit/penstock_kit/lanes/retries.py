@@ -45,14 +45,13 @@ class Retries:
                 self._producer, OutRecord(topic, record.key, record.value, headers)
             )
         except RecordRefused as refusal:
-            log.error(
-                "lanes.retry_refused",
+            log.warning(
+                "lanes.retry_in_place",
                 topic=topic,
                 code=refusal.code,
                 source=note.source,
                 offset=record.offset,
-                advice="the record waits in place; create the retry topics as `penstock topics` "
-                "tells",
+                advice="a missing topic is created by `penstock topics apply`",
             )
             return False
         if ack.timestamp_ms >= 0:

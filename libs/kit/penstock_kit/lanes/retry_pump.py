@@ -20,9 +20,10 @@ from penstock_kit.clock import Clock
 from penstock_kit.errors import PenstockError
 from penstock_kit.kafka.ports import OutRecord, Producer, Record, TopicPartition
 from penstock_kit.lanes.broker_clock import BrokerClock
-from penstock_kit.lanes.held import Held
+from penstock_kit.lanes.due import DueRecords
 from penstock_kit.lanes.keys import Entry, Partition
 from penstock_kit.lanes.outcomes import Dead, Retry
+from penstock_kit.lanes.retries import Retries
 from penstock_kit.lanes.retry_topics import RetryTopics
 from penstock_kit.lanes.scheduler import level_of
 from penstock_kit.lanes.window import Window
@@ -44,6 +45,8 @@ _BAD_NOTE = Dead(
 class RetryPump:
     """Between the retry partitions and the window; one timer, no thread of its own.
 
+    `retries` is the way in: what it hears from brokers tells the time on the way out.
+
     Never early: a record is given to the window once the broker clock says that its due moment is
     certainly over. Where nobody has written for a while, a probe record tells the broker's time.
 
@@ -60,7 +63,6 @@ class RetryPump:
         window: Window,
         producer: Producer,
         clock: Clock,
-        broker_clock: BrokerClock,
         on_due: Callable[[], None],
     ) -> None:
         self._topics = topics
@@ -68,50 +70,55 @@ class RetryPump:
         self._window = window
         self._producer = producer
         self._clock = clock
-        self._broker_clock = broker_clock
         self._on_due = on_due
-        self._held = Held(broker_clock)
+        self._broker_clock = broker_clock = BrokerClock()
+        self._waiting = DueRecords(broker_clock)
         self._timer: asyncio.TimerHandle | None = None
         self._probes: dict[TopicPartition, asyncio.Task[None]] = {}
         self._is_closed = False
+        self.retries = Retries(producer, topics, clock=clock, broker_clock=broker_clock)
 
     @property
     def held(self) -> int:
         """Records that are not due yet."""
-        return len(self._held)
+        return len(self._waiting)
 
     def accept(self, partition: Partition, records: Sequence[Record]) -> None:
         """Take in what was read from a retry partition."""
         if not partition.is_ours:
             return
         now = self._clock.monotonic()
+        partition.note_first(records[0].offset)
         for record in records:
             self._accept(partition, record, now)
         self._release(now)
 
     def drop_lost(self) -> None:
         """Partitions were revoked: forget their records."""
-        self._held.drop_lost()
+        self._waiting.drop_lost()
 
     def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:
         """Take waiting records out; they hold the offset back until they are finished."""
-        entries = self._held.withdraw(match)
+        entries = self._waiting.withdraw(match)
         for entry in entries:
             entry.queue.partition.take(entry)
         return entries
 
-    def close(self) -> None:
-        """Release nothing any more; what waits stays in the log."""
+    async def stop(self) -> None:
+        """Release nothing any more; what waits stays in the log. Works twice and unstarted."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for probe in self._probes.values():
+        probes = list(self._probes.values())
+        for probe in probes:
             probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
 
     def _accept(self, partition: Partition, record: Record, now: float) -> None:
         timeline = self._time_line(record, now)
         note = read_retry_note(record.headers)
-        if is_retry_probe(record.headers) or (note is not None and note.source not in self._sources):
+        is_foreign = note is not None and note.source not in self._sources
+        if is_foreign or is_retry_probe(record.headers):
             self._window.pass_over(partition, record)
             return
         if note is None:
@@ -126,11 +133,11 @@ class RetryPump:
             self._window.admit(entry)
             return
         entry = self._window.take_in(partition, record, level=level_of(note.source))
-        entry.note, entry.failures = note, note.failures
+        entry.note, entry.failures, entry.state = note, note.failures, note.state
         wait = min(timedelta(milliseconds=note.delay_ms), self._longest(record.topic))
         entry.verdict = _hop(note, wait)
         since_ms = record.timestamp_ms if record.is_broker_time else now * 1000
-        self._held.add(entry, timeline, since_ms + wait / timedelta(milliseconds=1))
+        self._waiting.add(entry, timeline, since_ms + wait / timedelta(milliseconds=1))
 
     def _time_line(self, record: Record, now: float) -> Hashable:
         """Whose clock the record's due moment is on; it may tell us the time besides.
@@ -150,7 +157,7 @@ class RetryPump:
         return longest
 
     def _release(self, now: float) -> None:
-        due = self._held.take_due(now)
+        due = self._waiting.take_due(now)
         for entry in due:
             self._window.admit(entry)
         self._arm(now)
@@ -161,10 +168,10 @@ class RetryPump:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._is_closed or not len(self._held):
+        if self._is_closed or not len(self._waiting):
             return
         self._probe_silent(now)
-        pause_s = min(max(self._held.next_at() - now, 0.0), _LOOK_AGAIN_S)
+        pause_s = min(max(self._waiting.next_at() - now, 0.0), _LOOK_AGAIN_S)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(pause_s, self._wake)
 
@@ -173,7 +180,7 @@ class RetryPump:
 
     def _probe_silent(self, now: float) -> None:
         """Ask for the time where something waits and no acknowledgement has told it lately."""
-        for timeline in self._held.timelines:
+        for timeline in self._waiting.timelines:
             if (
                 isinstance(timeline, TopicPartition)
                 and timeline not in self._probes
@@ -187,14 +194,11 @@ class RetryPump:
         out = OutRecord(place.topic, None, None, retry_probe_headers(), place.partition)
         try:
             ack = await self._producer.send(out)
+            self._broker_clock.saw(place, ack.timestamp_ms, at=self._clock.monotonic(), is_ack=True)
         except PenstockError as error:
-            # Without it the wait is longer, not wrong; the next look tries again.
+            # Without it the wait is longer, not wrong.
             log.warning("lanes.retry_probe_failed", topic=place.topic, error=str(error))
             await asyncio.sleep(_LOOK_AGAIN_S)
-        else:
-            now = self._clock.monotonic()
-            if ack.timestamp_ms >= 0:
-                self._broker_clock.saw(place, ack.timestamp_ms, at=now, is_ack=True)
         finally:
             del self._probes[place]
         if not self._is_closed:

@@ -26,7 +26,7 @@ class RetryTopics:
 
     def __init__(self, tiers: Sequence[RetryTier]) -> None:
         if not tiers:
-            raise BadSettings("retry topics need at least one tier; leave them out to retry in place")
+            raise BadSettings("retry topics need a tier; leave them out to retry in place")
         self._tiers = sorted(tiers, key=lambda tier: tier.longest)
         self._longest = {tier.topic: tier.longest for tier in tiers}
 

@@ -109,7 +109,7 @@ class Held:
         for queue in kept:
             if queue.partition.is_ours:
                 if queue.entries:
-                    queue.entries[0].level = queue.partition.level
+                    queue.entries[0].level = queue.home
                 self._scheduler.offer(queue, queue.since)
 
     @property

@@ -91,7 +91,7 @@ class Scheduler:
             queue
             for share in self.shares.all()
             for queue in self._rings[LOWEST].take(
-                share.turns[LOWEST], lambda queue: queue.partition.level != LOWEST
+                share.turns[LOWEST], lambda queue: queue.home != LOWEST
             )
         ]
 

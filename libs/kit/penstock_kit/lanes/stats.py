@@ -12,10 +12,13 @@ class LaneStats:
     """A snapshot.
 
     Attributes:
-        lag: records in the log from the first unfinished one on, as of the last look at the broker.
-        oldest_age_s: age of the oldest unfinished record by its timestamp; 0 if there is none.
+        lag: records in the request topics from the first unfinished one on, as of the last look at
+            the broker.
+        oldest_age_s: age of the oldest unfinished record in the request topics by its timestamp; 0
+            if there is none.
         in_flight: handlers at work.
-        queued: records fetched and waiting.
+        queued: records fetched and waiting, those in retry topics included.
+        held: records of retry topics that are here and not due yet.
         span: finished records above an unfinished one, in all partitions.
         paused: partitions that are not fetched from.
         assigned: partitions of this process.
@@ -26,6 +29,7 @@ class LaneStats:
     oldest_age_s: float
     in_flight: int
     queued: int
+    held: int
     span: int
     paused: int
     assigned: int

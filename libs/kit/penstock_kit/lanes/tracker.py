@@ -42,6 +42,12 @@ class OffsetTracker:
         self.end = slot.offset + 1
         self._slots.append(slot)
 
+    def skip(self, offset: int) -> None:
+        """A record that needs no work at all: it takes no room, however far beyond a gap it is."""
+        self.end = offset + 1
+        if not self._slots:
+            self.position = self.end
+
     def finish(self, slot: Slot) -> None:
         """The record needs no further work; moves `position` over everything that is contiguous."""
         assert not slot.is_finished, "a record finishes once"
@@ -51,11 +57,10 @@ class OffsetTracker:
             self.beyond_gap += 1
             return
         slots.popleft()
-        last = slot.offset
         while slots and slots[0].is_finished:
-            last = slots.popleft().offset
+            slots.popleft()
             self.beyond_gap -= 1
-        self.position = last + 1
+        self.position = slots[0].offset if slots else self.end
 
     @property
     def oldest(self) -> Slot | None:

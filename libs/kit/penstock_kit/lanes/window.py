@@ -68,6 +68,29 @@ class Window:
                 if queue.state is KeyState.IDLE:
                     self._scheduler.offer(queue, now)
 
+    def take_in(self, partition: Partition, record: Record, *, level: int) -> Entry:
+        """A record of a retry topic, its key for itself: it runs after `admit`, not before."""
+        shares = self._scheduler.shares
+        share = shares.nobody if self._tenant_of is None else shares.of(self._tenant_of(record))
+        entry = Entry(record, KeyQueue(record.offset, partition, share, home=level), share)
+        partition.tracker.begin(entry)
+        return entry
+
+    def pass_over(self, partition: Partition, record: Record) -> None:
+        """A record of a retry topic that is not for us."""
+        partition.tracker.skip(record.offset)
+        partition.take_record(record)
+
+    def admit(self, entry: Entry) -> None:
+        """What `take_in` took in may run."""
+        queue = entry.queue
+        if queue.partition.is_ours:
+            queue.entries.append(entry)
+            queue.partition.keys[queue.key] = queue
+            self._handover.wait_for_earlier(queue)
+            if queue.state is KeyState.IDLE:
+                self._scheduler.offer(queue, self._clock.monotonic())
+
     def next(self) -> Entry | None:
         """The record to run now; the caller runs it and ends with `finish` or `put_back`."""
         if self.running >= self.limit:
@@ -100,6 +123,7 @@ class Window:
             self.release(queue)
         elif queue.heir is not None:
             self._inherit(queue.heir, finished=entry)
+        entry.let_go()
 
     def put_back(self, entry: Entry) -> bool:
         """A running record waits for its next try and `release`.
@@ -136,6 +160,7 @@ class Window:
     def finish_withdrawn(self, entry: Entry) -> None:
         """A withdrawn record needs no further work."""
         entry.queue.partition.tracker.finish(entry)
+        entry.let_go()
 
     def add(self, partitions: Sequence[Partition]) -> None:
         """New partitions are ours."""
@@ -186,7 +211,9 @@ class Window:
         key = record.key if self._by_key and record.key is not None else record.offset
         queue = partition.keys.get(key)
         if queue is None:
-            queue = partition.keys[key] = KeyQueue(key, partition, self._scheduler.shares.nobody)
+            queue = partition.keys[key] = KeyQueue(
+                key, partition, self._scheduler.shares.nobody, home=partition.level
+            )
             if self._handover.is_busy:
                 self._handover.wait_for_earlier(queue)
         return queue

@@ -10,10 +10,10 @@ from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.broker_clock import BrokerClock
 from penstock_kit.lanes.keys import Entry
 
-__all__ = ["Held"]
+__all__ = ["DueRecords"]
 
 
-class Held:
+class DueRecords:
     """One heap per timeline: which of two timelines is due first changes with what is learnt."""
 
     def __init__(self, broker_clock: BrokerClock) -> None:
@@ -34,7 +34,7 @@ class Held:
         heappush(self._heaps.setdefault(timeline, []), (due_ms, next(self._order), entry))
 
     def next_at(self) -> float:
-        """When to look again, in monotonic seconds; infinite if nothing waits, or no time is known."""
+        """When to look again (monotonic); infinite if nothing waits, or no time is known."""
         return min(
             (self._broker_clock.reaches(line, heap[0][0]) for line, heap in self._heaps.items()),
             default=float("inf"),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from penstock_kit.clock import SystemClock
 from penstock_kit.control import Cancel
 from penstock_kit.errors import Fatal
 from penstock_kit.intake import Intake, VerifiedRequest
-from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome
+from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome, Verdict
 from penstock_kit.kafka.memory import MemoryKafka
 from penstock_kit.kafka.ports import OutRecord, Producer, Record
 from penstock_kit.lanes.outcomes import Delivery
@@ -78,8 +78,9 @@ class MemoryLedger:
         self.released: list[str] = []
 
     async def begin(
-        self, request: VerifiedRequest, delivery: Delivery
-    ) -> Begin | LostOutcome | AlreadyOver:
+        self, request: VerifiedRequest, delivery: Delivery, *, made: int = 0
+    ) -> Verdict:
+        del made
         job = request.job
         if job in self.ended:
             return AlreadyOver(self.ended[job])
@@ -90,12 +91,22 @@ class MemoryLedger:
             return LostOutcome(request.scope, job, earlier + 1, owner)
         return Begin(request.scope, job, earlier + 1, bool(earlier), owner)
 
+    async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
+        """One process only: nobody else can have taken it over."""
+
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
         self.attempts[begun.job] += 1
         attempt = self.attempts[begun.job]
         return Begin(begun.scope, begun.job, attempt, begun.had_output or had_output, begun.owner)
 
-    async def finish(self, begun: Begin | LostOutcome, status: JobStatus | None) -> None:
+    async def finish(
+        self,
+        begun: Begin | LostOutcome,
+        status: JobStatus | None,
+        *,
+        retry_in: timedelta | None = None,
+    ) -> None:
+        del retry_in
         if status is None:
             self.released.append(begun.job)
         else:

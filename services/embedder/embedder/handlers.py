@@ -16,7 +16,7 @@ from penstock_contracts.requests import Charge
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Busy, Fatal, Rejected, Retryable
 from penstock_kit.intake import Intake, RejectedJob, Sender, VerifiedRequest
-from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome
+from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome, Moved, Verdict
 from penstock_kit.jobs.cancelling import CancelBoard, Interruptible, JobCancelled, RunningJobs
 from penstock_kit.jobs.emitter import JobEmitter
 from penstock_kit.lanes.outcomes import Dead, Delivery, Done, Outcome
@@ -42,16 +42,26 @@ class JobLedger(Protocol):
     """The kit's `Attempts`, as far as a handler needs it."""
 
     async def begin(
-        self, request: VerifiedRequest, delivery: Delivery
-    ) -> Begin | LostOutcome | AlreadyOver:
+        self, request: VerifiedRequest, delivery: Delivery, *, made: int = 0
+    ) -> Verdict:
         """The next attempt, or why there is none."""
+        ...
+
+    async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
+        """Make sure, before a call is paid, that nobody has taken the job over; else `Busy`."""
         ...
 
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
         """A further attempt within the same delivery."""
         ...
 
-    async def finish(self, begun: Begin | LostOutcome, status: JobStatus | None) -> None:
+    async def finish(
+        self,
+        begun: Begin | LostOutcome,
+        status: JobStatus | None,
+        *,
+        retry_in: timedelta | None = None,
+    ) -> None:
         """Let go."""
         ...
 
@@ -134,6 +144,8 @@ class _JobRun:
         begun = await self._around.ledger.begin(self._request, self._delivery)
         if isinstance(begun, AlreadyOver):
             self._around.board.forget(self._request.job)
+            return Done()
+        if isinstance(begun, Moved):
             return Done()
         emitter = self._around.emitter(self._request, begun.attempt, self._trace)
         if isinstance(begun, LostOutcome):
@@ -227,6 +239,8 @@ class _JobRun:
             provider=around.spec.provider,
             until=around.clock.now() + timeout,
         )
+        assert isinstance(self._begun, Begin)
+        await around.ledger.confirm(request, self._begun)
         try:
             output = await running.run(self._work(asked, timeout))
         except JobCancelled as cancel:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from penstock_contracts.ids import JobIds
 from penstock_contracts.requests import Priority
-from penstock_contracts.topics import request_topic
+from penstock_contracts.topics import EVENTS, request_topic
 from penstock_kit.auth.api_keys import ApiKeys
 from penstock_kit.auth.producers import ProducerKeys
 from penstock_kit.auth.table import CredentialTable
@@ -21,6 +21,7 @@ from penstock_kit.jobs.cancelling import RunningJobs
 from penstock_kit.jobs.emitter import JobEmitter
 from penstock_kit.jobs.withdrawing import Withdrawals
 from penstock_kit.kafka.consumer import GroupConsumer
+from penstock_kit.kafka.ends import KafkaEnds
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.policy import LanePolicy
@@ -80,7 +81,11 @@ async def build_service(settings: EmbedderSettings) -> Service:
     credentials = CredentialTable(settings.kafka, keys=ApiKeys(clock), producers=keys)
     board = ControlBoard(settings.kafka, producer)
     # Unique per start: a lease must never look like that of the process that died here before.
-    attempts = Attempts(redis, instance=f"{settings.instance}-{uuid4().hex[:8]}")
+    attempts = Attempts(
+        redis,
+        KafkaEnds(settings.kafka, EVENTS.name),
+        instance=f"{settings.instance}-{uuid4().hex[:8]}",
+    )
     model, store = build_model(settings.embedder.model), build_store(settings.embedder)
     own_metrics = Metrics(metrics)
     batcher = Batcher(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -10,7 +11,7 @@ from penstock_contracts.events import JobStatus
 from penstock_contracts.parts import JobError
 from penstock_kit.errors import Busy, Fatal, Rejected, Retryable
 from penstock_kit.intake import Intake, RejectedJob, Sender, VerifiedRequest
-from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome
+from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome, Moved, Verdict
 from penstock_kit.jobs.cancelling import CancelBoard, Interruptible, JobCancelled, RunningJobs
 from penstock_kit.lanes.outcomes import Dead, Delivery, Done, Outcome
 from penstock_kit.telemetry.logs import job_context
@@ -31,12 +32,18 @@ class JobLedger(AttemptLedger, Protocol):
     """The kit's `Attempts`, as far as a handler needs it."""
 
     async def begin(
-        self, request: VerifiedRequest, delivery: Delivery
-    ) -> Begin | LostOutcome | AlreadyOver:
+        self, request: VerifiedRequest, delivery: Delivery, *, made: int = 0
+    ) -> Verdict:
         """The next attempt, or why there is none."""
         ...
 
-    async def finish(self, begun: Begin | LostOutcome, status: JobStatus | None) -> None:
+    async def finish(
+        self,
+        begun: Begin | LostOutcome,
+        status: JobStatus | None,
+        *,
+        retry_in: timedelta | None = None,
+    ) -> None:
         """Let go."""
         ...
 
@@ -103,6 +110,8 @@ class JobHandler:
         begun = await self._ledger.begin(request, delivery)
         if isinstance(begun, AlreadyOver):
             self._board.forget(request.job)
+            return Done()
+        if isinstance(begun, Moved):
             return Done()
         if isinstance(begun, LostOutcome):
             status: JobStatus | None = await self._lost(request, begun, trace)
@@ -197,7 +206,7 @@ class JobHandler:
     async def _fail(self, request: VerifiedRequest, delivery: Delivery, error: JobError) -> None:
         """End the job without a call, under the next attempt number: it may have run before."""
         begun = await self._ledger.begin(request, delivery)
-        if isinstance(begun, AlreadyOver):
+        if isinstance(begun, AlreadyOver | Moved):
             return
         trace = child_of(request.envelope.traceparent, request.envelope.tracestate)
         await self._parts.emitter(request, begun.attempt, trace).failed(error)

@@ -46,6 +46,10 @@ Reason = Literal["retry", "fallback", "repair", "redelivery"]
 class AttemptLedger(Protocol):
     """The part of the kit's `Attempts` that a running job needs."""
 
+    async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
+        """Make sure, before a call is paid, that nobody has taken the job over; else `Busy`."""
+        ...
+
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
         """A further attempt within the same delivery."""
         ...
@@ -161,6 +165,7 @@ class JobRun:
             provider=model.provider,
             until=self._parts.clock.now() + timeout,
         )
+        await self._parts.attempts.confirm(self._request, self.begun)
         if self.begun.had_output:
             await self._emitter.reset(reason)
         call = Call(

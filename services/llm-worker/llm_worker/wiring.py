@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from uuid import uuid4
 
 from penstock_contracts.ids import JobIds
-from penstock_contracts.topics import CONVERSATIONS
+from penstock_contracts.topics import CONVERSATIONS, EVENTS
 from penstock_kit.auth.api_keys import ApiKeys
 from penstock_kit.auth.producers import ProducerKeys
 from penstock_kit.auth.table import CredentialTable
@@ -17,6 +17,7 @@ from penstock_kit.errors import Fatal
 from penstock_kit.intake import Intake
 from penstock_kit.jobs.attempts import Attempts
 from penstock_kit.kafka.consumer import GroupConsumer
+from penstock_kit.kafka.ends import KafkaEnds
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.lanes.policy import LanePolicy
 from penstock_kit.lifecycle import Part, Service
@@ -62,7 +63,11 @@ async def build_service(settings: LlmWorkerSettings) -> Service:
     credentials = _credentials(settings, producers, clock)
     board = ControlBoard(settings.kafka, producer)
     # Unique per start: a lease must never look like that of the process that died here before.
-    attempts = Attempts(redis, instance=f"{settings.instance}-{uuid4().hex[:8]}")
+    attempts = Attempts(
+        redis,
+        KafkaEnds(settings.kafka, EVENTS.name),
+        instance=f"{settings.instance}-{uuid4().hex[:8]}",
+    )
     conversations = ConversationLog(
         producer=producer,
         redis=redis,

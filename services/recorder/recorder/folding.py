@@ -8,18 +8,21 @@ from collections.abc import Callable, Sequence
 import structlog
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Fatal, Rejected
+from penstock_kit.jobs.coverage import FoldMarks, event_marks
 from penstock_kit.jobs.fold import Changed, JobFold
 from penstock_kit.jobs.patches import JobPatch
 from penstock_kit.jobs.publishing import StatePublisher
 from penstock_kit.jobs.reading import JobRecords
 from penstock_kit.jobs.view import TableAway
-from penstock_kit.kafka.ports import Record
+from penstock_kit.kafka.ports import Record, TopicPartition
 
 from recorder.metrics import RecorderMetrics
 
 __all__ = ["Folding", "note_skips"]
 
 log = structlog.get_logger(__name__)
+
+Ends = dict[TopicPartition, int]
 
 _PAUSE_S = 0.2
 """Between tries while Redis is away: short, for clients wait for their jobs to show up."""
@@ -33,6 +36,7 @@ class Folding:
         *,
         records: JobRecords,
         fold: JobFold,
+        marks: FoldMarks,
         publisher: StatePublisher,
         metrics: RecorderMetrics,
         clock: Clock,
@@ -40,6 +44,7 @@ class Folding:
     ) -> None:
         self._records = records
         self._fold = fold
+        self._marks = marks
         self._publisher = publisher
         self._metrics = metrics
         self._clock = clock
@@ -57,14 +62,15 @@ class Folding:
         """Return when Redis has the batch; the task ends when the state topic has it too."""
         began = self._clock.monotonic()
         patches = self._records.patches(records)
-        changed = await self._fold_at_last(patches)
+        changed = await self._fold_at_last(patches, _ends(records))
         self._measure(records, began)
         return asyncio.create_task(self._publish(changed), name="publish states")
 
-    async def _fold_at_last(self, patches: list[JobPatch]) -> list[Changed]:
+    async def _fold_at_last(self, patches: list[JobPatch], ends: Ends) -> list[Changed]:
         while True:
             try:
                 changed = await self._fold.fold(patches)
+                await self._marks.note(event_marks(ends))
             except TableAway as error:
                 if not self._is_away:
                     log.warning("redis.away", error=str(error))
@@ -99,6 +105,10 @@ class Folding:
         if newest_ms >= 0:
             age_s = self._clock.now().timestamp() - newest_ms / 1000
             self._metrics.age_seconds.observe(max(age_s, 0))
+
+
+def _ends(records: Sequence[Record]) -> Ends:
+    return {record.place: record.offset + 1 for record in records}
 
 
 def note_skips(metrics: RecorderMetrics) -> Callable[[Record, Rejected], None]:

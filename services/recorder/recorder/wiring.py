@@ -13,6 +13,7 @@ from penstock_kit.auth.table import CredentialTable
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal
 from penstock_kit.intake import Intake
+from penstock_kit.jobs.coverage import FoldMarks
 from penstock_kit.jobs.epoch import TableEpoch
 from penstock_kit.jobs.expiry import JobExpiry
 from penstock_kit.jobs.fold import JobFold
@@ -56,6 +57,7 @@ class _Core:
         self.request_topics = load_tasks(settings.tasks_file).request_topics()
         self.records = build_records(settings, self.producers, self.metrics, self.clock)
         self.fold = JobFold(self.redis, settings.recorder.policy)
+        self.marks = FoldMarks(self.redis)
         self.publisher = StatePublisher(self.producer, self.fold, self.clock)
 
 
@@ -95,6 +97,7 @@ def _folding(core: _Core) -> Folding:
     return Folding(
         records=core.records,
         fold=core.fold,
+        marks=core.marks,
         publisher=core.publisher,
         metrics=core.metrics,
         clock=core.clock,
@@ -122,6 +125,7 @@ def _keeper(settings: RecorderSettings, core: _Core) -> TableKeeper:
         fold=core.fold,
         publisher=core.publisher,
         epoch=epoch,
+        marks=core.marks,
         clock=core.clock,
         request_topics=core.request_topics,
     )

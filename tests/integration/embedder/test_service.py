@@ -25,7 +25,6 @@ from penstock_contracts.envelope import Envelope, encode_headers
 from penstock_contracts.events import TERMINAL
 from penstock_contracts.ids import derived_job_id
 from penstock_contracts.topics import EVENTS
-from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.kafka.admin import ensure_topics
 from penstock_kit.kafka.consumer import GroupConsumer
 from penstock_kit.kafka.ports import OutRecord
@@ -34,6 +33,8 @@ from penstock_kit.redis_client import connect_redis
 from penstock_kit.settings import KafkaSettings, RedisSettings
 from penstock_kit.tasks import TaskCatalog
 from pydantic import SecretStr
+
+from tests.support.whole_table import declare_whole
 
 pytestmark = pytest.mark.timeout(300)  # a loaded machine needs a minute to load the model
 
@@ -124,8 +125,7 @@ async def embedder(
     await made.producer.start()
     made.consumer.subscribe([EVENTS.name], lambda _change: None)
     redis = connect_redis(RedisSettings(url=SecretStr(redis_url)), name="test")
-    # A recorder writes it: without, workers wait with whatever may have been begun before.
-    await redis.set(EPOCH_KEY, "1")
+    await declare_whole(redis)
     await redis.aclose()
     await made.start()
     yield made

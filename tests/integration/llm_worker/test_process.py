@@ -22,7 +22,6 @@ from penstock_contracts.envelope import Envelope, encode_headers
 from penstock_contracts.events import TERMINAL
 from penstock_contracts.ids import derived_job_id
 from penstock_kit.control import cancel_record
-from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.kafka.admin import ensure_topics
 from penstock_kit.kafka.ports import Headers, OutRecord
 from penstock_kit.kafka.producer import KafkaProducer
@@ -35,6 +34,7 @@ from pydantic import SecretStr
 from tests.support.fake_provider.script import Script
 from tests.support.fake_provider.server import FakeProvider
 from tests.support.llm_worker_rig import eventually
+from tests.support.whole_table import declare_whole
 
 MAX_IDLE_MB = 120
 START_S = 60
@@ -139,7 +139,7 @@ async def _surroundings(
 async def _mark_table_complete(redis_url: str) -> None:
     """What the recorder does; without it a job that may have begun before waits."""
     redis = connect_redis(RedisSettings(url=SecretStr(redis_url)), name="tests")
-    await redis.set(EPOCH_KEY, "tests")
+    await declare_whole(redis)
     await redis.aclose()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,18 @@ import pytest
 from penstock_contracts.events import JobStatus
 from penstock_kit.errors import Busy
 from penstock_kit.intake import VerifiedRequest
-from penstock_kit.jobs.attempts import AlreadyOver, Attempts, Begin, LostOutcome
+from penstock_kit.jobs.attempts import (
+    AlreadyOver,
+    Attempts,
+    Begin,
+    LostOutcome,
+    Moved,
+    Verdict,
+)
+from penstock_kit.jobs.coverage import EventLog, FoldMarks
 from penstock_kit.jobs.fold import FoldPolicy, JobFold
+from penstock_kit.jobs.leases import Leases
 from penstock_kit.jobs.patches import patch_of_event
-from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.outcomes import Delivery
 from penstock_kit.redis_client import RedisClient, connect_redis
@@ -36,6 +45,7 @@ from tests.support.job_records import (
 )
 from tests.support.redis_server import native_redis
 from tests.support.waiting import eventually, redis_answers
+from tests.support.whole_table import declare_whole
 
 LEASE = timedelta(milliseconds=300)
 
@@ -48,13 +58,45 @@ def tenant() -> str:
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[RedisClient]:
     client = connect_redis(RedisSettings(url=SecretStr(redis_url)), name="tests")
-    await client.set(EPOCH_KEY, "tests")
+    await declare_whole(client)
     yield client
     await client.aclose()
 
 
-def attempts(redis: RedisClient, instance: str = "a") -> Attempts:
-    return Attempts(redis, instance=instance, lease=LEASE)
+class EmptyLog:
+    """Implements `EventLog`: nothing that the table could have missed."""
+
+    async def ends(self) -> dict[int, int]:
+        return {}
+
+
+@dataclass
+class MarkedLog:
+    """Implements `EventLog` with ends of our choice."""
+
+    at: dict[int, int]
+    asked: int = 0
+    was_asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ends(self) -> dict[int, int]:
+        self.asked += 1
+        self.was_asked.set()
+        return self.at
+
+
+def attempts(redis: RedisClient, instance: str = "a", log: EventLog | None = None) -> Attempts:
+    return Attempts(redis, log or EmptyLog(), instance=instance, lease=LEASE)
+
+
+@asynccontextmanager
+async def living(redis: RedisClient, log: EventLog | None = None) -> AsyncIterator[Attempts]:
+    """Attempts of a process with a heartbeat."""
+    mine = attempts(redis, uuid4().hex, log)
+    await mine.start()
+    try:
+        yield mine
+    finally:
+        await mine.stop()
 
 
 def delivery(record: Record, **changes: object) -> Delivery:
@@ -78,14 +120,38 @@ async def begun(attempts: Attempts, request: VerifiedRequest, at: Delivery) -> B
     return verdict
 
 
-async def once_free(attempts: Attempts, request: VerifiedRequest, at: Delivery) -> object:
-    """Begin as the lanes do: wait while another's lease is alive."""
+async def once_free(
+    attempts: Attempts, request: VerifiedRequest, at: Delivery, *, made: int = 0
+) -> Verdict:
+    """Begin as the lanes do: wait while another's lease is alive, or nothing is proven."""
     async with asyncio.timeout(5):
         while True:
             try:
-                return await attempts.begin(request, at)
+                return await attempts.begin(request, at, made=made)
             except Busy as busy:
                 await asyncio.sleep(busy.retry_after_s)
+
+
+async def after_a_killed_owner(
+    redis: RedisClient, request: VerifiedRequest, at: Delivery
+) -> Verdict:
+    """What another worker is told once the record comes to it."""
+    async with living(redis) as other:
+        return await once_free(other, request, replace(at, is_suspect=True))
+
+
+def copy_of(at: Delivery, offset: int) -> Delivery:
+    """The same job in another record."""
+    return replace(at, record=replace(at.record, offset=offset))
+
+
+NOW = timedelta(0)
+
+
+def retrying(job: str, tenant: str, attempt: int = 1, **about: Any) -> Record:
+    error = {"type": "server_error", "code": "c", "message": "m"}
+    told: dict[str, Any] = {"error": error, "delay_s": 0, "next_attempt": attempt + 1} | about
+    return event_record(job, "retrying", (attempt, 2), tenant=tenant, **told)
 
 
 async def test_first_begin_is_attempt_one_without_output(redis: RedisClient, tenant: str) -> None:
@@ -102,11 +168,11 @@ async def test_begin_again_counts_on_and_so_does_the_next_delivery(
 
     first = await begun(mine, request, at)
     second = await mine.begin_again(first, had_output=True)
-    await mine.finish(second, None)
+    await mine.finish(second, None, retry_in=NOW)
     third = await begun(attempts(redis, "b"), request, at)
 
     assert (second.attempt, second.had_output) == (2, True)
-    assert third.attempt == 3
+    assert (third.attempt, third.crashes) == (3, 0)
 
 
 async def test_begin_while_another_owner_lives_is_busy(redis: RedisClient, tenant: str) -> None:
@@ -132,10 +198,10 @@ async def test_begin_after_a_killed_owner_is_a_higher_attempt_with_reset(
         redis, started(request.job, tenant=tenant), delta(request.job, (1, 2), tenant=tenant)
     )
 
-    verdict = await once_free(attempts(redis, "b"), request, replace(at, is_suspect=True))
+    verdict = await after_a_killed_owner(redis, request, at)
 
     assert isinstance(verdict, Begin)
-    assert (verdict.attempt, verdict.had_output) == (2, True)
+    assert (verdict.attempt, verdict.had_output, verdict.crashes) == (2, True, 1)
 
 
 async def test_begin_after_a_killed_owner_when_nothing_is_folded_assumes_output(
@@ -144,67 +210,183 @@ async def test_begin_after_a_killed_owner_when_nothing_is_folded_assumes_output(
     request, at = ask(tenant)
     await begun(attempts(redis), request, at)
 
-    verdict = await once_free(attempts(redis, "b"), request, at)
+    verdict = await after_a_killed_owner(redis, request, at)
 
     assert isinstance(verdict, Begin)
     assert (verdict.attempt, verdict.had_output) == (2, True)
+
+
+async def test_begin_of_what_crashed_again_and_again_counts_the_crashes(
+    redis: RedisClient, tenant: str
+) -> None:
+    """Clean failures in between neither count nor reset."""
+    request, at = ask(tenant)
+    await begun(attempts(redis), request, at)
+    async with living(redis) as other:
+        second = await once_free(other, request, at)
+        assert isinstance(second, Begin)
+        await other.finish(second, None, retry_in=NOW)
+        third = await begun(other, request, at)
+    fourth = await after_a_killed_owner(redis, request, at)
+
+    assert isinstance(fourth, Begin)
+    assert [second.crashes, third.crashes, fourth.crashes] == [1, 1, 2]
+
+
+async def test_begin_after_an_owner_that_let_go_is_no_crash(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, at = ask(tenant)
+    mine = attempts(redis)
+    await mine.finish(await begun(mine, request, at), None)
+
+    verdict = await after_a_killed_owner(redis, request, at)
+
+    assert isinstance(verdict, Begin)
+    assert (verdict.attempt, verdict.crashes) == (2, 0)
+
+
+async def test_begin_after_an_owner_that_told_its_failure_is_no_crash(
+    redis: RedisClient, tenant: str
+) -> None:
+    """It was killed between the `retrying` event and letting go."""
+    request, at = ask(tenant)
+    await begun(attempts(redis), request, at)
+    await fold(redis, started(request.job, tenant=tenant), retrying(request.job, tenant))
+
+    verdict = await after_a_killed_owner(redis, request, at)
+
+    assert isinstance(verdict, Begin)
+    assert (verdict.attempt, verdict.crashes) == (2, 0)
 
 
 async def test_begin_after_a_killed_owner_of_an_at_most_once_job_is_lost(
     redis: RedisClient, tenant: str
 ) -> None:
     request, at = ask(tenant, charge="at_most_once")
-    await begun(attempts(redis), request, at)
-    other = attempts(redis, "b")
+    async with living(redis) as first:
+        await once_free(first, request, at)
 
-    verdict = await once_free(other, request, at)
-    assert isinstance(verdict, LostOutcome)
-    await other.finish(verdict, JobStatus.UNKNOWN_OUTCOME)
+    async with living(redis) as other:
+        verdict = await once_free(other, request, at)
+        assert isinstance(verdict, LostOutcome)
+        await other.finish(verdict, JobStatus.UNKNOWN_OUTCOME)
 
-    assert verdict.attempt == 2
-    assert await other.begin(request, at) == AlreadyOver(JobStatus.UNKNOWN_OUTCOME)
+        assert verdict.attempt == 2
+        assert await other.begin(request, at) == AlreadyOver(JobStatus.UNKNOWN_OUTCOME)
 
 
 async def test_begin_of_an_at_most_once_job_that_only_the_log_saw_start_is_lost(
     redis: RedisClient, tenant: str
 ) -> None:
-    """Its worker began while Redis was away."""
+    """Redis lost the ledger meanwhile."""
     request, at = ask(tenant, charge="at_most_once")
     await fold(redis, started(request.job, tenant=tenant))
 
-    assert isinstance(await attempts(redis).begin(request, at), LostOutcome)
+    async with living(redis) as other:
+        assert isinstance(await once_free(other, request, at), LostOutcome)
+
+
+async def test_begin_of_an_at_most_once_job_whose_owner_let_go_in_mid_call_is_lost(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, at = ask(tenant, charge="at_most_once")
+    async with living(redis) as mine:
+        first = await once_free(mine, request, at)
+        assert isinstance(first, Begin)
+        await mine.finish(first, None)
+
+        assert isinstance(await once_free(mine, request, at), LostOutcome)
 
 
 async def test_begin_of_an_at_most_once_job_after_a_clean_failure_goes_on(
     redis: RedisClient, tenant: str
 ) -> None:
     request, at = ask(tenant, charge="at_most_once")
-    mine = attempts(redis)
-    await mine.finish(await begun(mine, request, at), None)
-    about: dict[str, Any] = {
-        "error": {"type": "server_error", "code": "c", "message": "m"},
-        "delay_s": 1,
-        "next_attempt": 2,
-    }
-    retrying = event_record(request.job, "retrying", (1, 2), tenant=tenant, **about)
-    await fold(redis, started(request.job, tenant=tenant), retrying)
+    async with living(redis) as mine:
+        first = await once_free(mine, request, at)
+        assert isinstance(first, Begin)
+        await mine.finish(first, None, retry_in=NOW)
+        await fold(redis, started(request.job, tenant=tenant), retrying(request.job, tenant))
 
-    verdict = await begun(mine, request, at)
+        verdict = await once_free(mine, request, at)
 
+    assert isinstance(verdict, Begin)
     assert (verdict.attempt, verdict.had_output) == (2, False)
 
 
-async def test_begin_of_a_repeated_record_when_the_first_has_ended_is_over(
+async def test_begin_of_a_copy_of_an_at_most_once_job_never_calls(
     redis: RedisClient, tenant: str
 ) -> None:
-    """The recorder may not have folded the end yet: the ledger knows."""
+    request, at = ask(tenant, charge="at_most_once")
+    async with living(redis) as mine:
+        first = await once_free(mine, request, at)
+        assert isinstance(first, Begin)
+
+        assert await mine.begin(request, copy_of(at, 7)) == Moved()
+
+        await mine.finish(first, JobStatus.COMPLETED)
+        assert await mine.begin(request, copy_of(at, 7)) == AlreadyOver(JobStatus.COMPLETED)
+
+
+async def test_begin_before_the_next_attempt_is_due_waits(redis: RedisClient, tenant: str) -> None:
+    """The source of a job that waits in a retry topic came again."""
     request, at = ask(tenant)
     mine = attempts(redis)
-    await mine.finish(await begun(mine, request, at), JobStatus.COMPLETED)
+    await mine.finish(await begun(mine, request, at), None, retry_in=timedelta(milliseconds=300))
 
-    again = replace(at, record=replace(at.record, offset=7))
+    with pytest.raises(Busy) as busy:
+        await mine.begin(request, at)
+    verdict = await once_free(mine, request, at)
 
-    assert await mine.begin(request, again) == AlreadyOver(JobStatus.COMPLETED)
+    assert 0 < busy.value.retry_after_s <= 0.3
+    assert isinstance(verdict, Begin)
+    assert verdict.attempt == 2
+
+
+async def test_begin_of_source_and_retry_in_both_orders_is_one_line_of_attempts(
+    redis: RedisClient, tenant: str
+) -> None:
+    """The worker died after the retry record was written, before the source's offset passed."""
+    for number, retry_first in ((1, True), (2, False)):
+        request, source = ask(tenant, number)
+        retry = copy_of(source, 70)
+        mine = attempts(redis)
+        await mine.finish(await begun(mine, request, source), None, retry_in=NOW)
+        order = [(source, 0), (retry, 1)]
+        if retry_first:
+            order.reverse()
+
+        async with living(redis) as other:
+            (first, made), (second, later_made) = order
+            verdict = await once_free(other, request, first, made=made)
+            assert isinstance(verdict, Begin)
+            meanwhile = await other.begin(request, second, made=later_made)
+            await other.finish(verdict, None, retry_in=NOW)
+            stale = await other.begin(request, second, made=later_made)
+            third = await once_free(other, request, first, made=made)
+
+        assert (meanwhile, stale) == (Moved(), Moved())
+        assert isinstance(third, Begin)
+        assert (verdict.attempt, third.attempt) == (2, 3)
+
+
+async def test_begin_of_a_job_that_was_sent_twice_runs_one_record(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, first = ask(tenant)
+    second = copy_of(first, 7)
+    mine, other = attempts(redis), attempts(redis, "b")
+
+    held = await begun(mine, request, first)
+    assert await other.begin(request, second) == Moved()
+    await mine.finish(held, None, retry_in=NOW)
+    assert await other.begin(request, second) == Moved()
+    again = await begun(mine, request, first)
+    await mine.finish(again, JobStatus.COMPLETED)
+
+    assert again.attempt == 2
+    assert await other.begin(request, second) == AlreadyOver(JobStatus.COMPLETED)
 
 
 async def test_begin_of_a_job_that_is_folded_as_ended_is_over(
@@ -241,7 +423,79 @@ async def test_heartbeat_when_redis_forgot_sets_the_lease_again(
     await eventually(lambda: redis.exists(f"{key}:lease"))
     await mine.stop()
 
-    assert await redis.hget(f"{key}:ledger", "n") == b"1"
+    ledger = await redis.hgetall(f"{key}:ledger")
+    assert (ledger[b"n"], ledger[b"place"]) == (b"1", f"{at.record.topic}|0|0".encode())
+    assert await attempts(redis, "b").begin(request, copy_of(at, 7)) == Moved()
+
+
+async def test_heartbeat_of_an_attempt_that_was_finished_meanwhile_does_not_open_it_again(
+    redis: RedisClient, tenant: str
+) -> None:
+    """A beat was on its way while the attempt ended."""
+    request, at = ask(tenant)
+    mine = attempts(redis)
+    first = await begun(mine, request, at)
+    await mine.finish(first, None, retry_in=NOW)
+
+    await Leases(redis, lease=LEASE).renew([first])
+
+    key = request.scope.job_key(request.job)
+    assert not await redis.exists(f"{key}:lease")
+    assert await redis.hget(f"{key}:ledger", "open") is None
+
+
+async def test_a_zombie_neither_keeps_nor_ends_what_another_has_begun(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, at = ask(tenant)
+    zombie = attempts(redis)
+    stale = await begun(zombie, request, at)
+    async with living(redis) as other:
+        fresh = await once_free(other, request, at)
+        assert isinstance(fresh, Begin)
+
+        with pytest.raises(Busy):
+            await zombie.confirm(request, stale)
+        await zombie.finish(stale, JobStatus.COMPLETED)
+        await other.confirm(request, fresh)
+        with pytest.raises(Busy):
+            await attempts(redis, "c").begin(request, at)
+        await other.finish(fresh, JobStatus.FAILED)
+
+        assert await other.begin(request, at) == AlreadyOver(JobStatus.FAILED)
+
+
+async def test_begin_of_a_cut_attempt_while_the_recorder_lags_waits_and_then_finds_the_end(
+    redis: RedisClient, tenant: str
+) -> None:
+    """The worker was killed between the acknowledged end and letting go."""
+    request, at = ask(tenant)
+    await begun(attempts(redis), request, at)
+    partition = 1_000 + int(tenant[1:8], 16)  # of this test alone: the marks are shared
+    lagging = MarkedLog({partition: 5})
+    await FoldMarks(redis).note({partition: 4})
+    async with living(redis, log=lagging) as other:
+        waited = asyncio.create_task(once_free(other, request, replace(at, is_suspect=True)))
+        await asyncio.wait_for(lagging.was_asked.wait(), 5)
+        await asyncio.sleep(LEASE.total_seconds())  # it must not begin while this is so
+        assert not waited.done()
+
+        await fold(redis, completed(request.job, (1, 2), tenant=tenant))
+        await FoldMarks(redis).note({partition: 5})
+
+        assert await waited == AlreadyOver(JobStatus.COMPLETED)
+
+
+async def test_begin_of_suspects_when_nobody_has_begun_goes_on_once_the_log_is_folded(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, at = ask(tenant)
+    log = MarkedLog({})
+
+    verdict = await begun(attempts(redis, log=log), request, replace(at, is_suspect=True))
+
+    assert verdict.attempt == 1
+    assert log.asked == 1
 
 
 async def test_begin_of_suspects_when_the_table_is_incomplete_is_busy(
@@ -259,21 +513,54 @@ async def test_begin_of_suspects_when_the_table_is_incomplete_is_busy(
     assert isinstance(verdict, Begin)
 
 
+async def test_begin_after_redis_was_emptied_waits_for_owners_that_live(
+    tmp_path: Path, tenant: str
+) -> None:
+    """An absent lease in a young table says nothing: its owner has not beaten yet."""
+    request, at = ask(tenant)
+    with native_redis(tmp_path) as url:
+        client = connect_redis(RedisSettings(url=SecretStr(url)), name="tests")
+        await redis_answers(client)
+        await declare_whole(client)
+        async with living(client) as alive, living(client) as other:
+            held = await begun(alive, request, at)
+            await alive.confirm(request, held)
+            await client.flushall()
+            await fold(client, started(request.job, tenant=tenant))
+            await declare_whole(client, age_ms=0)
+
+            with pytest.raises(Busy):
+                await other.begin(request, replace(at, is_suspect=True))
+            await eventually(lambda: client.exists(f"{request.scope.job_key(request.job)}:lease"))
+            await alive.finish(held, JobStatus.COMPLETED)
+
+            assert await other.begin(request, at) == AlreadyOver(JobStatus.COMPLETED)
+        await client.aclose()
+
+
 async def test_begin_when_redis_is_away_lets_only_fresh_records_through(tenant: str) -> None:
     nowhere = RedisSettings(url=SecretStr("redis://127.0.0.1:1/0"))
     client = connect_redis(nowhere, name="tests")
     request, at = ask(tenant)
+    once = ask(tenant, 2, charge="at_most_once")
     mine = attempts(client)
 
     first = await begun(mine, request, at)
     second = await mine.begin_again(first, had_output=True)
-    await mine.finish(second, None)
+    await mine.finish(second, None, retry_in=NOW)
     third = await begun(mine, request, replace(at, deliveries=2))
-    with pytest.raises(Busy):
-        await attempts(client, "b").begin(request, replace(at, is_suspect=True))
-    with pytest.raises(Busy):
-        await attempts(client, "b").begin(request, replace(at, deliveries=2))
+    stale = await mine.begin(request, copy_of(at, 7))
+    await mine.finish(third, JobStatus.COMPLETED)
+    over = await mine.begin(request, copy_of(at, 7))
+    for worker, asked in (
+        ("b", (request, replace(at, is_suspect=True))),
+        ("b", (request, replace(at, deliveries=2))),
+        ("a", once),
+    ):
+        with pytest.raises(Busy):
+            await attempts(client, worker).begin(*asked)
     await client.aclose()
 
     assert [first.attempt, second.attempt, third.attempt] == [1, 2, 3]
     assert third.had_output
+    assert (stale, over) == (Moved(), AlreadyOver(JobStatus.COMPLETED))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,222 +13,286 @@ from penstock_contracts.requests import Charge
 
 from penstock_kit.errors import Busy
 from penstock_kit.intake import VerifiedRequest
+from penstock_kit.jobs.coverage import Coverage, EventLog, FoldMarks
+from penstock_kit.jobs.doubts import Doubts, Proof
+from penstock_kit.jobs.epoch import TableEpoch
+from penstock_kit.jobs.leases import LEDGER_TTL, Leases, ledger_keys
 from penstock_kit.jobs.stored import EPOCH_KEY
+from penstock_kit.jobs.verdicts import (
+    AlreadyOver,
+    Begin,
+    LostOutcome,
+    Moved,
+    Verdict,
+    owner_of,
+    place_of,
+)
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.lanes.outcomes import Delivery
 from penstock_kit.redis_client import RedisClient, load_script, redis_errors
-from penstock_kit.tenancy import TenantScope
 
-__all__ = ["AlreadyOver", "Attempts", "Begin", "LostOutcome"]
+__all__ = ["AlreadyOver", "Attempts", "Begin", "LostOutcome", "Moved", "Verdict"]
 
 log = structlog.get_logger(__name__)
 
-_LEDGER_TTL = timedelta(days=8)
-"""Longer than the request topics keep a record: a repetition finds the job's end as long as it can
-come."""
 _MAX_WAIT_S = 1.0
-"""Longest advice to wait for another's lease: a lease that is let go is noticed within a second."""
+"""Longest advice to wait: a lease that is let go, or a job that moved on, is noticed within a
+second."""
 _REMEMBERED = 20_000
-"""Deliveries whose last attempt number is kept in the process, for the time while Redis is away."""
+"""Jobs whose last attempt is kept in the process, for the time while Redis is away."""
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
-    """Run this attempt. Hand the value back to `begin_again` or `finish`.
+class _Asking:
+    """Who asks for an attempt of what."""
 
-    Attributes:
-        attempt: number of the attempt, from 1, higher than any before.
-        had_output: an earlier attempt may have sent output: after `started`, send `reset`.
-        owner: this delivery, in the words of its lease.
-    """
-
-    scope: TenantScope
-    job: str
-    attempt: int
-    had_output: bool
+    request: VerifiedRequest
+    delivery: Delivery
     owner: str
+    made: int
+
+    @property
+    def key(self) -> str:
+        return self.request.scope.job_key(self.request.job)
+
+    @property
+    def place(self) -> str:
+        return place_of(self.delivery)
+
+    @property
+    def is_charged_once(self) -> bool:
+        return _is_charged_once(self.request)
 
 
 @dataclass(frozen=True, slots=True)
-class LostOutcome:
-    """Do not call: an earlier attempt of an at-most-once job began, and nobody knows how it ended.
+class _Known:
+    """What this process did last for a job."""
 
-    The caller ends the job as `unknown_outcome` under this attempt number, then hands the value to
-    `finish`.
-    """
-
-    scope: TenantScope
-    job: str
     attempt: int
     owner: str
-
-
-@dataclass(frozen=True, slots=True)
-class AlreadyOver:
-    """Nothing to do: the job has ended. Let the record pass."""
-
-    status: JobStatus
+    place: str
+    status: JobStatus | None = None
 
 
 class Attempts:
     """A Part: its heartbeat keeps the leases of all attempts that this process runs.
 
-    Redis away: a record that nobody can have begun before goes straight through; any other waits
-    (`Busy`).
+    Redis away: a record that nobody can have begun before goes straight through, unless its job may
+    be charged at most once; any other waits (`Busy`). What may have been begun is begun again only
+    after a proof that nobody runs it and that the table has folded all that was written.
     """
 
     def __init__(
-        self, redis: RedisClient, *, instance: str, lease: timedelta = timedelta(seconds=10)
+        self,
+        redis: RedisClient,
+        events: EventLog,
+        *,
+        instance: str,
+        lease: timedelta = timedelta(seconds=10),
     ) -> None:
         """`instance` is unique per process start; without heartbeat for `lease` it is dead."""
-        self._redis = redis
         self._instance = instance
-        self._lease_ms = int(lease.total_seconds() * 1000)
+        self._leases = Leases(redis, lease=lease)
+        self._doubts = Doubts(
+            epoch=TableEpoch(redis),
+            leases=self._leases,
+            coverage=Coverage(events, FoldMarks(redis)),
+        )
         self._begin = load_script(redis, "begin")
-        self._hold = load_script(redis, "hold")
         self._finish = load_script(redis, "finish")
-        self._held: dict[str, Begin | LostOutcome] = {}
-        self._last: OrderedDict[str, int] = OrderedDict()
-        self._heartbeat: asyncio.Task[None] | None = None
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def start(self) -> None:
         """Begin the heartbeat."""
-        if self._heartbeat is None:
-            self._heartbeat = asyncio.create_task(self._beat_for_ever(), name="attempts heartbeat")
+        await self._leases.start()
 
     async def stop(self) -> None:
         """End the heartbeat; leases that are still held run out by themselves."""
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
-            await asyncio.wait({self._heartbeat})
-            self._heartbeat = None
+        await self._leases.stop()
 
     async def begin(
-        self, request: VerifiedRequest, delivery: Delivery
-    ) -> Begin | LostOutcome | AlreadyOver:
-        """The next attempt of the job; one round trip.
+        self, request: VerifiedRequest, delivery: Delivery, *, made: int = 0
+    ) -> Verdict:
+        """The next attempt of the job; one round trip, unless somebody may have begun it before.
+
+        Args:
+            request: the job.
+            delivery: the record that carries it.
+            made: attempts made before, as the record itself says (the `attempt` of its state).
 
         Raises:
-            Busy: another process is at it, or Redis is away and somebody may have begun; keep the
-            record and wait.
+            Busy: another process is at it, or that cannot be told yet, or the next attempt is not
+            due; keep the record and wait.
         """
-        owner = self._owner(delivery)
-        made = request.envelope.attempt or 0
+        asking = _Asking(request, delivery, owner_of(self._instance, delivery), made)
         try:
-            reply = await self._ask(request, delivery, owner, made)
+            reply = await self._ask(asking, Proof.NOTHING, b"")
+            if reply[0] == b"doubt":
+                needed = Proof(int(reply[1]))
+                epoch = await self._settle(asking, needed, until_ms=int(reply[2]))
+                reply = await self._ask(asking, needed, epoch)
         except TableAway:
-            return self._begin_blind(request, delivery, owner, made)
-        return self._answer(request, owner, reply)
+            self._leases.note_silence()
+            return self._begin_blind(asking)
+        return self._answer(asking, reply)
 
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
         """A further attempt within the same delivery; works while Redis is away."""
         again = replace(begun, attempt=begun.attempt + 1, had_output=begun.had_output or had_output)
         self._keep(again)
         try:
-            await self._beat([again])
+            await self._leases.renew([again])
         except TableAway:
             log.warning("attempt.unrecorded", job=begun.job, attempt=again.attempt)
         return again
 
-    async def finish(self, begun: Begin | LostOutcome, status: JobStatus | None) -> None:
-        """Let go. `status`: how the job ended, its event acked; None: another attempt follows.
+    async def finish(
+        self,
+        begun: Begin | LostOutcome,
+        status: JobStatus | None,
+        *,
+        retry_in: timedelta | None = None,
+    ) -> None:
+        """Let go.
 
         Redis away: the lease runs out by itself.
+
+        Args:
+            begun: what `begin` or `begin_again` gave.
+            status: how the job ended, its event acknowledged; None: it has not ended.
+            retry_in: without a status: this attempt is known to be over, uncharged or told by
+                `retrying`, and the next must not begin earlier than after this. None: nobody knows
+                what became of the call; a job that may be charged at most once is lost then.
         """
-        self._held.pop(begun.owner, None)
+        self._leases.drop(begun)
+        self._remember(begun, status)
         ended = status.value if status is not None else ""
-        ttl_s = int(_LEDGER_TTL.total_seconds())
+        due_ms = "" if retry_in is None else int(retry_in.total_seconds() * 1000)
+        ttl_s = int(LEDGER_TTL.total_seconds())
         try:
             with redis_errors("ending an attempt"):
-                await self._finish.run(_keys(begun)[1:], [begun.owner, ttl_s, begun.attempt, ended])
+                await self._finish.run(
+                    ledger_keys(begun),
+                    [begun.owner, begun.place, ttl_s, begun.attempt, ended, due_ms],
+                )
         except TableAway:
+            self._leases.note_silence()
             log.warning("attempt.unreleased", job=begun.job, attempt=begun.attempt)
 
-    def _owner(self, delivery: Delivery) -> str:
-        record = delivery.record
-        return (
-            f"{self._instance}|{record.topic}|{record.partition}|{record.offset}|{delivery.epoch}"
-        )
+    async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
+        """Make sure that the attempt is still ours: between `started` and the call.
 
-    async def _ask(
-        self, request: VerifiedRequest, delivery: Delivery, owner: str, made: int
-    ) -> list[Any]:
-        at_most_once = request.request.charge is Charge.AT_MOST_ONCE
-        ttl_s = int(_LEDGER_TTL.total_seconds())
-        key = request.scope.job_key(request.job)
-        keys = [key, f"{key}:ledger", f"{key}:lease"]
+        Without it a process that slept, or a Redis that was emptied after `begin`, could make two
+        workers call at once.
+
+        Raises:
+            Busy: somebody else has taken the job over, or that cannot be told of a job that may be
+            charged at most once. Do not call.
+        """
+        try:
+            await self._leases.renew([begun])
+        except TableAway:
+            self._leases.note_silence()
+            if _is_charged_once(request):
+                raise
+            return
+        if not self._leases.is_held(begun):
+            raise _wait("another worker has taken this job over", 1000)
+
+    async def _settle(self, asking: _Asking, needed: Proof, *, until_ms: int) -> bytes:
+        epoch = asking.delivery.epoch
+        about = asking.owner if needed is Proof.OWNER else f"assignment {epoch}"
+        return await self._doubts.settle(needed, about, until_ms=until_ms)
+
+    async def _ask(self, asking: _Asking, proof: Proof, epoch: bytes) -> list[Any]:
+        known = self._known.get(asking.key)
+        counted = known.attempt if known is not None and known.owner == asking.owner else 0
+        keys = [asking.key, f"{asking.key}:ledger", f"{asking.key}:lease"]
+        if proof:
+            keys.append(EPOCH_KEY)
         with redis_errors("beginning an attempt"):
-            if delivery.is_suspect and not await self._redis.exists(EPOCH_KEY):
-                raise TableAway("the job table is being rebuilt; jobs that may have begun wait")
             reply: list[Any] = await self._begin.run(
-                keys, [owner, self._lease_ms, ttl_s, made, int(at_most_once)]
+                keys,
+                [
+                    asking.owner,
+                    asking.place,
+                    self._leases.lease_ms,
+                    int(LEDGER_TTL.total_seconds()),
+                    asking.made,
+                    counted,
+                    int(asking.is_charged_once),
+                    int(asking.delivery.is_suspect),
+                    int(proof),
+                    epoch,
+                ],
             )
-            return reply
+        return reply
 
-    def _answer(
-        self, request: VerifiedRequest, owner: str, reply: list[Any]
-    ) -> Begin | LostOutcome | AlreadyOver:
-        verdict, value = reply[0], reply[1]
-        if verdict == b"over":
-            return AlreadyOver(JobStatus(value.decode()))
-        if verdict == b"busy":
-            wait_s = min(max(int(value), 1) / 1000, _MAX_WAIT_S)
-            raise Busy("another worker runs this job; its lease is alive", retry_after_s=wait_s)
-        begun: Begin | LostOutcome
-        if verdict == b"lost":
-            begun = LostOutcome(request.scope, request.job, int(value), owner)
-        else:
-            begun = Begin(request.scope, request.job, int(value), bool(reply[2]), owner)
+    def _answer(self, asking: _Asking, reply: list[Any]) -> Verdict:
+        scope, job, owner = asking.request.scope, asking.request.job, asking.owner
+        match reply:
+            case [b"over", status]:
+                return AlreadyOver(JobStatus(status.decode()))
+            case [b"moved"]:
+                return Moved()
+            case [b"busy", ms]:
+                self._doubts.forget(owner)  # it lived: what it writes from now on counts too
+                raise _wait("another worker runs this job; its lease is alive", ms)
+            case [b"early", ms]:
+                raise _wait("the next attempt of this job is not due yet", ms)
+            case [b"doubt", *_]:
+                raise _wait("Redis was emptied this very moment", 0)
+            case [b"lost", attempt]:
+                begun: Begin | LostOutcome = LostOutcome(scope, job, int(attempt), owner)
+            case [b"begin", attempt, had_output, crashes]:
+                begun = Begin(scope, job, int(attempt), bool(had_output), owner, int(crashes))
+            case _:
+                raise AssertionError(f"begin.lua replied {reply[0]!r}")
+        self._doubts.forget(owner)
         self._keep(begun)
         return begun
 
-    def _begin_blind(
-        self, request: VerifiedRequest, delivery: Delivery, owner: str, made: int
-    ) -> Begin:
+    def _begin_blind(self, asking: _Asking) -> Verdict:
         """Without Redis: what nobody can have begun, or what this very process has counted."""
-        last = self._last.get(owner)
-        if delivery.is_suspect or (last is None and delivery.deliveries > 1):
+        known, delivery = self._known.get(asking.key), asking.delivery
+        if known is not None and known.status is not None:
+            return AlreadyOver(known.status)
+        is_new = known is None or asking.made >= known.attempt
+        if known is not None and known.place != asking.place and not is_new:
+            return Moved()
+        is_first = is_new and delivery.deliveries == 1
+        is_mine = known is not None and known.owner == asking.owner
+        if delivery.is_suspect or asking.is_charged_once or not (is_first or is_mine):
             raise Busy(
                 "Redis is away and another worker may have begun this job; it waits",
                 retry_after_s=_MAX_WAIT_S,
             )
+        before = known.attempt if known is not None else 0
         begun = Begin(
-            request.scope, request.job, max(last or 0, made) + 1, had_output=bool(last), owner=owner
+            asking.request.scope,
+            asking.request.job,
+            max(before, asking.made) + 1,
+            had_output=bool(before),
+            owner=asking.owner,
         )
         self._keep(begun)
         return begun
 
     def _keep(self, begun: Begin | LostOutcome) -> None:
-        self._held[begun.owner] = begun
-        self._last[begun.owner] = begun.attempt
-        self._last.move_to_end(begun.owner)
-        if len(self._last) > _REMEMBERED:
-            self._last.popitem(last=False)
+        self._leases.keep(begun)
+        self._remember(begun, None)
 
-    async def _beat_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease_ms / 3000)
-            try:
-                await self._beat(list(self._held.values()))
-            except TableAway as error:
-                log.warning("attempts.heartbeat_missed", held=len(self._held), error=str(error))
-
-    async def _beat(self, held: list[Begin | LostOutcome] | list[Begin]) -> None:
-        if not held:
-            return
-        ttl_s = int(_LEDGER_TTL.total_seconds())
-        with redis_errors("keeping leases"):
-            replies = await self._hold.run_many(
-                [
-                    (_keys(begun)[1:], [begun.owner, self._lease_ms, ttl_s, begun.attempt])
-                    for begun in held
-                ]
-            )
-        for begun, reply in zip(held, replies, strict=True):
-            if reply == 0:
-                log.error("attempt.lease_lost", job=begun.job, attempt=begun.attempt)
+    def _remember(self, begun: Begin | LostOutcome, status: JobStatus | None) -> None:
+        key = begun.scope.job_key(begun.job)
+        self._known[key] = _Known(begun.attempt, begun.owner, begun.place, status)
+        self._known.move_to_end(key)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
 
 
-def _keys(begun: Begin | LostOutcome) -> list[str]:
-    key = begun.scope.job_key(begun.job)
-    return [key, f"{key}:ledger", f"{key}:lease"]
+def _is_charged_once(request: VerifiedRequest) -> bool:
+    return request.request.charge is Charge.AT_MOST_ONCE
+
+
+def _wait(reason: str, ms: int) -> Busy:
+    return Busy(reason, retry_after_s=min(max(int(ms), 1) / 1000, _MAX_WAIT_S))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.redis_client import RedisClient, Script, redis_errors
 
-__all__ = ["TableEpoch"]
+__all__ = ["TableEpoch", "TableNow"]
 
 _LOCK_KEY = "ps:rebuilding"
 
@@ -18,14 +19,35 @@ return 1
 """
 _FINISH = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[2])
+local time = redis.call('TIME')
+redis.call('SET', KEYS[2], ARGV[2] .. ' ' .. time[1] .. string.format('%03d',
+  math.floor(time[2] / 1000)))
 redis.call('DEL', KEYS[1])
 return 1
 """
 
 
+@dataclass(frozen=True, slots=True)
+class TableNow:
+    """The table at one moment of Redis' clock.
+
+    Attributes:
+        epoch: names one completion of the table; None while something may be missing.
+        age_ms: how long ago that was; 0 if it was not.
+    """
+
+    epoch: bytes | None
+    age_ms: int
+    now_ms: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing that was in the log when the table became whole."""
+        return self.epoch is not None
+
+
 class TableEpoch:
-    """`ps:epoch` holds the run id of the Redis process that has had all of the table.
+    """`ps:epoch` holds the run id of the Redis process that has had all of the table, since when.
 
     Another run id means a restart or a fail-over: what was written last may be gone although the
     key is there.
@@ -43,14 +65,29 @@ class TableEpoch:
         Raises:
             TableAway: Redis does not answer.
         """
-        with redis_errors("looking at the epoch"):
-            epoch = await self._redis.get(EPOCH_KEY)
-            if epoch is None:
-                return False
-            if epoch == await self._run_id():
-                return True
+        if (await self.look()).is_whole:
+            return True
+        with redis_errors("declaring the table incomplete"):
             await self._redis.delete(EPOCH_KEY)
-            return False
+        return False
+
+    async def look(self) -> TableNow:
+        """Whether nothing is missing, and since when; changes nothing.
+
+        Raises:
+            TableAway: Redis does not answer.
+        """
+        with redis_errors("looking at the epoch"):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.get(EPOCH_KEY)
+                pipe.info("server")
+                pipe.time()
+                epoch, info, (seconds, microseconds) = await pipe.execute()
+        now_ms = seconds * 1000 + microseconds // 1000
+        run_id, _, since_ms = (epoch or b"").partition(b" ")
+        if run_id != str(info["run_id"]).encode() or not since_ms.isdigit():
+            return TableNow(None, age_ms=0, now_ms=now_ms)
+        return TableNow(epoch, age_ms=max(now_ms - int(since_ms), 0), now_ms=now_ms)
 
     async def claim(self, owner: str) -> bool:
         """Become the one who rebuilds; False: somebody else is at it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -10,12 +10,13 @@ from penstock_contracts.topics import EVENTS, STATE
 
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Busy, Retryable
+from penstock_kit.jobs.coverage import FoldMarks, event_marks
 from penstock_kit.jobs.epoch import TableEpoch
 from penstock_kit.jobs.fold import JobFold
 from penstock_kit.jobs.patches import JobPatch
 from penstock_kit.jobs.publishing import StatePublisher
 from penstock_kit.jobs.reading import JobRecords
-from penstock_kit.kafka.ports import Record
+from penstock_kit.kafka.ports import Record, TopicPartition
 from penstock_kit.kafka.scan import LogScan
 
 __all__ = ["Progress", "Rebuild", "RebuildReport", "RebuildRunning", "TableLost"]
@@ -69,6 +70,7 @@ class Rebuild:
         fold: JobFold,
         publisher: StatePublisher,
         epoch: TableEpoch,
+        marks: FoldMarks,
         clock: Clock,
         request_topics: Sequence[str],
     ) -> None:
@@ -77,6 +79,7 @@ class Rebuild:
         self._fold = fold
         self._publisher = publisher
         self._epoch = epoch
+        self._marks = marks
         self._clock = clock
         self._stages = (
             ("states", (STATE.name,)),
@@ -101,11 +104,14 @@ class Rebuild:
         tally = _Tally()
         try:
             for stage, topics in self._stages:
+                ends: Mapping[TopicPartition, int] = {}
                 async with aclosing(self._scan.batches(topics)) as batches:
                     async for batch in batches:
                         await self._take(batch.records, tally)
                         progress(Progress(stage, tally.records, batch.left))
                         _require_held(await self._epoch.renew(owner))
+                        ends = batch.ends
+                await self._marks.note(event_marks(ends))
             _require_held(await self._epoch.finish(owner))
         except BaseException:
             await self._release(owner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 import confluent_kafka
@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 
 from penstock_kit.errors import Retryable
 from penstock_kit.kafka.factory import make_consumer
-from penstock_kit.kafka.ports import Record
+from penstock_kit.kafka.ports import Record, TopicPartition
 from penstock_kit.settings import KafkaSettings
 
 __all__ = ["KafkaScan", "LogScan", "ScanBatch"]
@@ -29,10 +29,16 @@ _AT_END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 - public by documenta
 
 @dataclass(frozen=True, slots=True)
 class ScanBatch:
-    """Some records, in order per partition; `left` counts partitions not at their end yet."""
+    """Some records, in order per partition.
+
+    Attributes:
+        left: partitions not at their end yet.
+        ends: where those end that have been read to their end.
+    """
 
     records: list[Record]
     left: int
+    ends: dict[TopicPartition, int] = field(default_factory=dict)
 
 
 class LogScan(Protocol):
@@ -63,14 +69,17 @@ class KafkaScan:
         )
         try:
             places = await _in_thread(_assign_all, client, topics)
+            ends: dict[TopicPartition, int] = {}
             silent_s = 0.0
             while places:
                 messages = await _in_thread(client.consume, _BATCH, _POLL_S)
                 silent_s = 0.0 if messages else silent_s + _POLL_S
                 if silent_s > _SILENCE_S:
                     raise Retryable("the broker sends no records; the scan begins anew later")
-                records = [record for m in messages if (record := _record(m, places)) is not None]
-                yield ScanBatch(records, len(places))
+                records = [
+                    record for m in messages if (record := _record(m, places, ends)) is not None
+                ]
+                yield ScanBatch(records, len(places), ends)
         finally:
             await _in_thread(client.close)
 
@@ -102,12 +111,15 @@ def _assign_all(client: confluent_kafka.Consumer, topics: Sequence[str]) -> set[
     return places
 
 
-def _record(message: Any, places: set[tuple[str, int]]) -> Record | None:
-    """The record, or None; an end of partition strikes it off `places`."""
+def _record(
+    message: Any, places: set[tuple[str, int]], ends: dict[TopicPartition, int]
+) -> Record | None:
+    """The record, or None; an end of partition moves it from `places` to `ends`."""
     error = message.error()
     if error is not None:
         if error.code() == _AT_END:
             places.discard((message.topic(), message.partition()))
+            ends[TopicPartition(message.topic(), message.partition())] = message.offset()
         return None
     kind, timestamp_ms = message.timestamp()
     return Record(

@@ -12,6 +12,7 @@ from penstock_kit.auth.producers import ProducerKeys
 from penstock_kit.auth.table import CredentialTable
 from penstock_kit.clock import Clock
 from penstock_kit.intake import Intake
+from penstock_kit.jobs.coverage import FoldMarks
 from penstock_kit.jobs.epoch import TableEpoch
 from penstock_kit.jobs.fold import FoldPolicy, JobFold
 from penstock_kit.jobs.publishing import StatePublisher
@@ -63,6 +64,7 @@ async def rebuild_table(
         fold=fold,
         publisher=StatePublisher(producer, fold, clock),
         epoch=TableEpoch(redis),
+        marks=FoldMarks(redis),
         clock=clock,
         request_topics=target.tasks.request_topics(),
     )

@@ -1,23 +1,53 @@
 -- Give a delivery the next attempt of its job, or say why not.
--- KEYS  job hash, ledger hash, lease
--- ARGV  owner, lease ms, ledger ttl s, attempts known from the record, 1 if the job may be charged at most once
--- Reply over status | busy ms | begin attempt had_output | lost attempt
-local owner, lease_ms, ttl_s, floor = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local job = redis.call('HMGET', KEYS[1], 'e_status', 'attempt', 'p_status', 'p_attempt', 'output')
-local ledger = redis.call('HMGET', KEYS[2], 'n', 'open', 'over')
-local over = ledger[3] or job[1]
+-- KEYS  job hash, ledger hash, lease; with a proof also the epoch of the table
+-- ARGV  owner, place of the record, lease ms, ledger ttl s, attempts made before as the record says, attempts that this very
+--       delivery counted, 1 if the job may be charged at most once, 1 if somebody else may have begun the record,
+--       what is proven: 0 nothing, 1 the log up to now is folded, 2 also that who holds no lease is dead;
+--       the epoch for which it is proven
+-- Reply over status | moved | busy ms | early ms | doubt level until | lost attempt | begin attempt had_output crashes
+local owner, place, lease_ms, ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local made, counted, proven = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
+local at_most_once, is_suspect = ARGV[7] == '1', ARGV[8] == '1'
+
+local job = redis.call('HMGET', KEYS[1], 'e_status', 'attempt', 'p_status', 'p_attempt', 'output', 'p_until')
+local ledger = redis.call('HMGET', KEYS[2], 'n', 'open', 'over', 'fence', 'place', 'due', 'crashes')
+local over = job[1] or ledger[3]
 if over then return { 'over', over } end
+
+local begun, seen = tonumber(ledger[1] or 0), tonumber(job[2] or 0)
+if ledger[5] and ledger[5] ~= place and made < begun then return { 'moved' } end
 
 local holder = redis.call('GET', KEYS[3])
 if holder and holder ~= owner then return { 'busy', redis.call('PTTL', KEYS[3]) } end
 
-local begun, seen = tonumber(ledger[1] or 0), tonumber(job[2] or 0)
-local attempt = math.max(begun, seen, floor) + 1
--- An attempt that nobody finished: open in the ledger, or started in the log after all the ledger knows.
-local is_open = ledger[2] == '1' or (seen > begun and job[3] == 'running' and tonumber(job[4] or 0) == seen)
-local had_output = (job[5] == '1' or begun > seen) and 1 or 0
-redis.call('HSET', KEYS[2], 'n', attempt, 'open', '1')
+local p_status, p_attempt, p_until = job[3], tonumber(job[4] or 0), tonumber(job[6] or 0)
+-- The log says of the newest attempt that it failed and another one follows: whatever the ledger missed, it is over.
+local is_told = p_status == 'retrying' and p_attempt >= begun and p_attempt == seen
+local due = tonumber(ledger[6] or 0)
+if is_told and not ledger[6] then due = p_until end
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+if due > now then return { 'early', due - now } end
+
+local is_mine = ledger[4] == owner
+local is_cut = ledger[2] == '1' and not is_mine and not is_told
+-- Started in the log after all that the ledger knows: begun while Redis was away, or before Redis lost the ledger.
+local is_unknown = seen > math.max(begun, counted) and p_status == 'running' and p_attempt == seen
+local needed = 0
+if is_suspect or at_most_once or seen > math.max(begun, counted) then needed = 1 end
+if is_cut or is_unknown then needed = 2 end
+-- Redis may have been emptied since: the proof was about another table.
+if KEYS[4] and redis.call('GET', KEYS[4]) ~= ARGV[10] then proven = 0 end
+if proven < needed then return { 'doubt', needed, p_attempt >= begun and p_until or 0 } end
+
+local crashes = tonumber(ledger[7] or 0)
+if is_cut or is_unknown then crashes = crashes + 1 end
+local attempt = math.max(begun, seen, made, counted) + 1
+local had_output = (job[5] == '1' or math.max(begun, counted) > seen) and 1 or 0
+redis.call('HSET', KEYS[2], 'n', attempt, 'open', '1', 'fence', owner, 'place', place, 'crashes', crashes)
+redis.call('HDEL', KEYS[2], 'due')
 redis.call('EXPIRE', KEYS[2], ttl_s)
 redis.call('SET', KEYS[3], owner, 'PX', lease_ms)
-if is_open and ARGV[5] == '1' then return { 'lost', attempt } end
-return { 'begin', attempt, had_output }
+local is_lost = is_unknown or (ledger[2] and not is_told)
+if at_most_once and is_lost then return { 'lost', attempt } end
+return { 'begin', attempt, had_output, crashes }

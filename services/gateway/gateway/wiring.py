@@ -124,6 +124,7 @@ def build_service(settings: GatewaySettings) -> Service:
         clock=clock,
         metrics=metrics,
         watcher=inside.watcher.see,
+        ids=JobIds(settings.auth.id_secret.get_secret_value().encode()),
     )
     table = RedisJobTable(redis)
     streams = JobStreams(tail, table)

@@ -74,7 +74,8 @@ def build_service(settings: NotifierSettings) -> Service:
     producer = KafkaProducer(settings.kafka, client_id="notifier", on_fatal=fail)
     keys = ApiKeys(clock)
     credentials = CredentialTable(settings.kafka, keys=keys, producers=ProducerKeys(secret))
-    tail = EventTail(settings.kafka, settings.notifier.tail, clock=clock, metrics=metrics)
+    ids = JobIds(secret)
+    tail = EventTail(settings.kafka, settings.notifier.tail, clock=clock, metrics=metrics, ids=ids)
     table = RedisJobTable(redis)
     streams = JobStreams(tail, table)
     outside = Outside(
@@ -84,7 +85,7 @@ def build_service(settings: NotifierSettings) -> Service:
         live=tail,
         streams=streams,
         producer=producer,
-        ids=JobIds(secret),
+        ids=ids,
         clock=clock,
         random=SystemRandom(),
         metrics=metrics,

@@ -29,6 +29,7 @@ from penstock_kit.telemetry.metrics import Metrics
 from penstock_kit.tenancy import TenantScope
 
 from tests.support.events import a_job, an_event, as_record
+from tests.support.job_records import IDS, job_id
 
 ACME = TenantScope("acme")
 
@@ -53,6 +54,7 @@ class Log:
             clock=SystemClock(),
             metrics=Metrics(),
             topic=self.topic,
+            ids=IDS,
         )
         self.tails.append(tail)
         await tail.start()
@@ -70,6 +72,21 @@ async def log(kafka_bootstrap: str) -> AsyncIterator[Log]:
     for tail in found.tails:
         await tail.stop()
     await found.producer.stop()
+
+
+async def test_events_about_a_job_of_another_tenant_reach_nobody(log: Log) -> None:
+    rival, job = TenantScope("rival"), job_id(1, tenant="acme")
+    tail = await log.tail()
+    seen: asyncio.Queue[TailedEvent] = asyncio.Queue()
+    for scope in (ACME, rival):
+        tail.subscribe_scope(scope, seen.put_nowait)
+
+    await log.write(an_event("started", "1-1", job=job, tenant="rival"))
+    await log.write(honest := an_event("started", "1-1", job=job))
+
+    assert await asyncio.wait_for(seen.get(), 20) == honest
+    assert seen.empty()
+    assert tail.recent(rival, job) == []
 
 
 async def test_start_when_events_were_written_before_then_they_are_kept(log: Log) -> None:

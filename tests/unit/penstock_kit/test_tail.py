@@ -40,6 +40,8 @@ def test_read_event_when_written_by_a_worker_then_the_same() -> None:
         ("ce_seq", b"1" * 11, "bad_number"),
         ("ce_tenant", b"\xff", "not_utf8"),
         ("ce_tenant", b"", "bad_key"),
+        ("ce_subject", b"job_" + b"0" * 32, "contradiction"),
+        ("ce_subject", None, "contradiction"),
     ],
 )
 def test_read_event_when_header_is_wrong_then_malformed(
@@ -54,6 +56,16 @@ def test_read_event_when_header_is_wrong_then_malformed(
         read_event(record.key, headers, record.value)
 
     assert caught.value.code == code
+
+
+def test_read_event_when_value_is_about_another_job_then_malformed() -> None:
+    record = as_record(an_event("started", "1-1"))
+    other = as_record(an_event("started", "1-1", job=a_job("two")))
+
+    with pytest.raises(MalformedEvent) as caught:
+        read_event(record.key, record.headers, other.value)
+
+    assert caught.value.code == "contradiction"
 
 
 def test_ring_when_full_then_the_oldest_of_all_jobs_leaves() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -21,7 +20,7 @@ from penstock_contracts.events import (
     Retrying,
     Started,
 )
-from penstock_contracts.ids import JobIds, is_job_id
+from penstock_contracts.ids import JobIds
 from penstock_contracts.models import Identifier
 from penstock_contracts.requests import JobRequest
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -37,6 +36,7 @@ from penstock_kit.jobs.facets import (
     join,
     milliseconds,
 )
+from penstock_kit.jobs.issued import may_belong
 from penstock_kit.jobs.view import StoredEvent
 from penstock_kit.kafka.ports import Record
 
@@ -45,9 +45,6 @@ __all__ = ["JobPatch", "join_patches", "patch_of_event", "patch_of_request"]
 _META = {"task", "user", "model", "priority", "conversation", "metadata", "deadline", "demoted"}
 _ENDING = {"model", "provider", "usage", "error", "output_ref"}
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
-_DERIVED_CHARS = len("job_") + 32
-"""Ids of this length follow from an event and carry no MAC; a forged tenant only reaches its own
-part of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +129,11 @@ def _tenant_of(record: Record, envelope: Envelope, event: JobEvent, ids: JobIds)
             raise Rejected(
                 f"{field} contradicts the body of the event", code="contradiction", field=field
             )
-    is_issued = len(event.job) > _DERIVED_CHARS
-    if not is_job_id(event.job) or (is_issued and not _was_issued(ids, event.job, tenant)):
+    if not may_belong(ids, event.job, tenant):
         raise Rejected(
             "the job id was not issued for this tenant", code="foreign_job", field="ce_subject"
         )
     return tenant
-
-
-@lru_cache(maxsize=4096)
-def _was_issued(ids: JobIds, job: str, tenant: str) -> bool:
-    """The MAC is checked once per job, not once per event."""
-    return ids.was_issued(job, tenant=tenant)
 
 
 def _identifier(text: str | None, field: str) -> str:

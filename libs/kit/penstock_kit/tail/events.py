@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
+from penstock_contracts.ids import JobIds
 from penstock_contracts.topics import EVENTS
 
 from penstock_kit.clock import Clock
+from penstock_kit.jobs.issued import may_belong
 from penstock_kit.kafka.factory import make_tail_consumer
 from penstock_kit.settings import KafkaSettings
 from penstock_kit.tail.hub import EventHub, Sink, Subscription
@@ -52,6 +54,8 @@ class EventTail:
     It starts `lookback` before now and keeps a bounded ring, so that a stream can be resumed here
     right after a restart. It survives broker restarts: a client that makes no progress while there
     is something to read is replaced by a new one at the same offsets. Implements `LiveEvents`.
+
+    With `ids`, events about a job that was issued for another tenant are counted and skipped.
     """
 
     def __init__(
@@ -63,7 +67,9 @@ class EventTail:
         metrics: Metrics,
         topic: str = EVENTS.name,
         watcher: Sink | None = None,
+        ids: JobIds | None = None,
     ) -> None:
+        self._ids = ids
         self._kafka = kafka
         self._settings = tail
         self._clock = clock
@@ -174,8 +180,11 @@ class EventTail:
                 event = read_event(record.key, record.headers, record.value)
             except MalformedEvent as error:
                 self._metrics.malformed.labels(error.code).inc()
-            else:
-                self._hub.feed(event)
+                continue
+            if self._ids is not None and not may_belong(self._ids, event.job, event.tenant):
+                self._metrics.malformed.labels("foreign_job").inc()
+                continue
+            self._hub.feed(event)
         self._metrics.events.inc(len(records))
         self._next[place] = records[-1].offset + 1
 

@@ -21,7 +21,7 @@ _MAX_DIGITS: Final = 10
 
 
 class MalformedEvent(Rejected):
-    """The record is no job event: the tail counts and skips it. The recorder dead-letters it."""
+    """The record is no job event: the tail counts and skips it, as the recorder does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,8 @@ def read_event(
         raise MalformedEvent("key, header or value is not text", code="not_utf8") from None
     if not tenant or not is_job_id(job):
         raise MalformedEvent("the key is no job id, or the tenant is empty", code="bad_key")
+    if named.get("ce_subject") != key or b'"job":"%b"' % (key or b"") not in value:
+        raise MalformedEvent("ce_subject or the value contradict the key", code="contradiction")
     return event
 
 

@@ -138,6 +138,7 @@ def _own_environment(
         "gateway": {
             "PENSTOCK_GATEWAY__PORT": str(ports.gateway),
             "PENSTOCK_GATEWAY__SOCKET_URL": socket,
+            "PENSTOCK_GATEWAY__GATEWAYS": str(max(1, options.count("gateway"))),
             "PENSTOCK_PROVIDERS_FILE": str(providers),
         },
         "notifier": {"PENSTOCK_NOTIFIER__PORT": str(ports.notifier)},

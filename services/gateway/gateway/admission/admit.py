@@ -29,7 +29,7 @@ __all__ = ["Admission", "Admitted", "Candidate"]
 _NOISY_SHARE = 0.1
 _NOISY_JOBS = 30
 """A tenant is noisy with more than this share of the backlog, and at least so many jobs."""
-_MARGIN = 1.2
+_MARGIN = 1.25
 """An estimate that comes so close to the deadline counts as missing it: paces vary."""
 _JITTER = 0.1
 """Refused callers come back over this much more time, not all at once."""

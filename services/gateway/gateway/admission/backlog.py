@@ -26,7 +26,7 @@ LANE_WEIGHTS: Final[Mapping[Priority, int]] = {
 """How workers share their time between priorities that have work."""
 _FRESH_S: Final = 15.0
 """An older answer of the broker says nothing any more; then what the tail saw is counted."""
-_SATURATED_S: Final = 5.0
+_SATURATED_S: Final = 3.0
 """Jobs must have waited for so long before the drain rate counts as the group's capacity."""
 _RETRIES: Final = tuple(retry_topic(delay).name for delay in RETRY_DELAYS_S)
 

@@ -13,7 +13,7 @@ _WEIGHT = 0.05
 """Of the newest service time in the mean: about the last forty count."""
 _PEAK_S = 30.0
 """Parallelism is the most jobs seen running at once in the last 30 to 60 seconds."""
-_DRAIN_S = 10.0
+_DRAIN_S = (3, 10)
 _MAX_RUNNING = 50_000
 
 
@@ -21,8 +21,8 @@ _MAX_RUNNING = 50_000
 class GroupPace:
     """What one group does at the moment; None is unknown.
 
-    `drain_per_s` counts jobs that ended in the last ten seconds: the group's capacity only while
-    jobs wait.
+    `drain_per_s` counts jobs that ended in the last seconds: the group's capacity only while jobs
+    wait.
     """
 
     running: int = 0
@@ -77,7 +77,7 @@ class Pace:
         second = int(now)
         count = state.ended.pop()[1] + 1 if state.ended and state.ended[-1][0] == second else 1
         state.ended.append((second, count))
-        while state.ended[0][0] <= now - 2 * _DRAIN_S:
+        while state.ended[0][0] <= now - 2 * _DRAIN_S[-1]:
             state.ended.popleft()
 
     def of(self, group: str) -> GroupPace:
@@ -109,10 +109,17 @@ class Pace:
 
 
 def _drain(state: _Group, now: float) -> float | None:
-    """Ends per second over whole seconds only; None before ten seconds have been seen."""
-    if state.first_end is None or now - state.first_end < _DRAIN_S:
-        return None
+    """Ends per second over whole seconds; None before three of them have been seen.
+
+    The slower of the last three and the last ten seconds: a group that slows down is believed at
+    once, one that speeds up after a while.
+    """
     last = int(now)
-    return (
-        sum(count for second, count in state.ended if last - _DRAIN_S <= second < last) / _DRAIN_S
-    )
+    rates = []
+    for window_s in _DRAIN_S:
+        seen_s = window_s if state.first_end is None else min(window_s, last - int(state.first_end))
+        if state.first_end is None or seen_s < _DRAIN_S[0]:
+            continue
+        ended = sum(count for second, count in state.ended if last - seen_s <= second < last)
+        rates.append(ended / seen_s)
+    return min(rates, default=None)

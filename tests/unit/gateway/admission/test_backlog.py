@@ -86,12 +86,25 @@ def test_estimate_when_saturated_believes_the_slower_drain() -> None:
 
 def test_pace_learns_service_time_parallelism_and_drain() -> None:
     desk = Desk()
-    desk.work(seconds=2, at_once=10, rounds=10)
+    desk.work(seconds=1, at_once=10, rounds=12)
 
     pace = desk.pace.of("llm-worker")
 
-    assert (pace.running, pace.service_s, pace.parallelism) == (0, 2.0, 10)
-    assert pace.drain_per_s == pytest.approx(5.0, rel=0.3)
+    assert (pace.running, pace.service_s, pace.parallelism) == (0, 1.0, 10)
+    assert pace.drain_per_s == 10.0
+
+
+def test_pace_when_the_group_slows_down_believes_it_at_once() -> None:
+    desk = Desk()
+    desk.work(seconds=1, at_once=10, rounds=12)
+    desk.work(seconds=1, at_once=1, rounds=4)
+    slow = desk.pace.of("llm-worker").drain_per_s
+    desk.work(seconds=1, at_once=10, rounds=4)
+    faster = desk.pace.of("llm-worker").drain_per_s
+
+    assert slow == 1.0
+    assert faster is not None
+    assert 1.0 < faster < 10.0
 
 
 def test_pace_when_workers_left_forgets_their_parallelism() -> None:

@@ -10,16 +10,24 @@ from datetime import datetime
 import structlog
 from penstock_contracts.catalog import CE_CONTROL
 from penstock_contracts.codec import encode_model
-from penstock_contracts.control import CancelJob, ControlAdapter, control_key
+from penstock_contracts.control import CancelJob, ControlAdapter, ControlRule, control_key
 from penstock_contracts.envelope import Envelope, encode_headers
 from penstock_contracts.topics import CONTROL
 from pydantic import ValidationError
 
 from penstock_kit.kafka.ports import Headers, OutRecord, Producer, ProducerFull
+from penstock_kit.rule_book import RuleBook
 from penstock_kit.settings import KafkaSettings
 from penstock_kit.tail.table import TopicTable
 
-__all__ = ["Cancel", "ControlBoard", "cancel_record", "cancel_tombstone"]
+__all__ = [
+    "Cancel",
+    "ControlBoard",
+    "cancel_record",
+    "cancel_tombstone",
+    "rule_record",
+    "rule_tombstone",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -42,16 +50,25 @@ class ControlBoard:
 
     `tenant` is compared wherever a job is asked for: a cancel counts for a job of the same tenant
     only.
+
+    Attributes:
+        rules: the operator's rules of the same topic, for lanes.
     """
 
     def __init__(
-        self, settings: KafkaSettings, producer: Producer, *, max_cancels: int = _MAX_CANCELS
+        self,
+        settings: KafkaSettings,
+        producer: Producer,
+        *,
+        max_cancels: int = _MAX_CANCELS,
+        rules: RuleBook | None = None,
     ) -> None:
         self._producer = producer
         self._max_cancels = max_cancels
         self._cancels: OrderedDict[str, dict[str, Cancel]] = OrderedDict()
         self._callbacks: list[Callable[[Cancel], None]] = []
         self._table = TopicTable(settings, CONTROL.name, self.apply)
+        self.rules = rules if rules is not None else RuleBook()
 
     @property
     def table(self) -> TopicTable:
@@ -65,6 +82,7 @@ class ControlBoard:
     async def stop(self) -> None:
         """Stop following."""
         await self._table.stop()
+        self.rules.stop()
 
     def is_cancelled(self, job: str, tenant: str) -> bool:
         """Whether this tenant called the job back."""
@@ -94,6 +112,7 @@ class ControlBoard:
         del headers
         if value is None:
             self._cancels.pop(key.removeprefix("cancel:"), None)
+            self.rules.remove(key.removeprefix("rule:"))
             return
         try:
             record = ControlAdapter.validate_json(value)
@@ -106,6 +125,8 @@ class ControlBoard:
             log.error("control.wrong_key", key=key)
         elif isinstance(record, CancelJob):
             self._remember(Cancel(record.job, record.tenant, record.by, record.at))
+        else:
+            self.rules.put(record)
 
     def _remember(self, cancel: Cancel) -> None:
         by_tenant = self._cancels.setdefault(cancel.job, {})
@@ -144,3 +165,25 @@ def cancel_record(
 def cancel_tombstone(job: str) -> OutRecord:
     """The record that takes a cancel back once its job has ended."""
     return OutRecord(topic=CONTROL.name, key=f"cancel:{job}".encode(), value=None)
+
+
+def rule_record(rule: ControlRule, *, source: str) -> OutRecord:
+    """The record that puts a rule into force in every worker."""
+    envelope = Envelope(
+        id=f"rule/{rule.name}/{rule.at.timestamp():.3f}",
+        source=source,
+        type=CE_CONTROL,
+        time=rule.at,
+        subject=rule.name,
+    )
+    return OutRecord(
+        topic=CONTROL.name,
+        key=control_key(rule).encode(),
+        value=encode_model(rule),
+        headers=encode_headers(envelope),
+    )
+
+
+def rule_tombstone(name: str) -> OutRecord:
+    """The record that takes a rule back."""
+    return OutRecord(topic=CONTROL.name, key=f"rule:{name}".encode(), value=None)

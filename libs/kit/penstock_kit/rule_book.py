@@ -162,7 +162,7 @@ class _Facts:
         return body.get("model") or (self._default_model(task) if isinstance(task, str) else None)
 
     def _read(self) -> dict[str, Any]:
-        """The request's body; empty where there is none that can be read: its handler refuses it."""
+        """The request's body; empty where none can be read: its handler refuses it."""
         if self._body is None:
             try:
                 _, data = decode_event(self._record.headers, self._record.value)

@@ -106,6 +106,14 @@ class TaskCatalog:
         """All task names, sorted."""
         return tuple(sorted(self._tasks))
 
+    def first_model(self, task: str) -> str | None:
+        """The model that a request of the task gets if it names none; None: the worker's default.
+
+        An unknown task has none.
+        """
+        found = self._tasks.get(task)
+        return found.models[0] if found is not None and found.models else None
+
     def base_topic(self, task: str) -> str:
         """The request topic of a known task, without priority suffix."""
         return self._tasks[task].topic or f"ai.{task}.requests.v1"

@@ -26,7 +26,7 @@ class ExitStatus(IntEnum):
     REFUSED = 4
     """The credential is missing, wrong, or does not reach so far."""
     NOT_FOUND = 5
-    """No such job, key, topic or letter."""
+    """No such job, key, topic, letter or rule."""
     MISSING = 6
     """A program or download that the embedded stack needs is missing."""
     TIMED_OUT = 7
@@ -50,6 +50,7 @@ STATUSES: Final[dict[str, ExitStatus]] = {
     "NotAuthorized": ExitStatus.REFUSED,
     "NotFound": ExitStatus.NOT_FOUND,
     "NoCredential": ExitStatus.NOT_FOUND,
+    "NoRule": ExitStatus.NOT_FOUND,
     "NoTopic": ExitStatus.NOT_FOUND,
     "NoLetter": ExitStatus.NOT_FOUND,
     "BadEdit": ExitStatus.WRONG_USE,

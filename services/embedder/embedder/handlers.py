@@ -181,7 +181,11 @@ class _JobRun:
     async def _before_start(
         self, begun: Begin, emitter: JobEmitter, running: Interruptible
     ) -> JobStatus | None:
-        """End the job free of charge if it was called back, or its deadline has passed."""
+        """End the job free of charge: a rule drops it, it was called back, or it is too late."""
+        if self._delivery.dropped_by is not None:
+            rule = self._delivery.dropped_by
+            await emitter.cancelled(by=f"rule:{rule}", was_running=False)
+            return JobStatus.CANCELLED
         try:
             running.check()
         except JobCancelled as cancel:

@@ -101,6 +101,12 @@ class EmbedderGroup(Group):
     max_in_flight: int = Field(
         default=64, ge=1, le=1024, description="Jobs that are worked on at a time."
     )
+    tenant_in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        description="Jobs of one tenant at once in this process; none: only the turns that tenants"
+        " take bound it.",
+    )
     qdrant_url: str | None = Field(
         default=None, description="http(s)://host:6333 of a Qdrant server; or set qdrant_path."
     )

@@ -24,9 +24,10 @@ from penstock_kit.kafka.consumer import GroupConsumer
 from penstock_kit.kafka.ends import KafkaEnds
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.lanes.engine import Lanes
-from penstock_kit.lanes.policy import LanePolicy
+from penstock_kit.lanes.policy import REVOKE_DEADLINE, LanePolicy
 from penstock_kit.lifecycle import Part, Service
 from penstock_kit.redis_client import RedisClient, connect_redis
+from penstock_kit.rule_book import RuleBook, tenant_of
 from penstock_kit.tasks import TaskCatalog, load_tasks
 from penstock_kit.telemetry.health import AdminServer, Health
 from penstock_kit.telemetry.metrics import Metrics as MetricsMaker
@@ -79,7 +80,9 @@ async def build_service(settings: EmbedderSettings) -> Service:
     producer = KafkaProducer(settings.kafka, client_id=f"penstock-{NAME}", on_fatal=fail)
     keys = ProducerKeys(settings.auth.id_secret.get_secret_value().encode())
     credentials = CredentialTable(settings.kafka, keys=ApiKeys(clock), producers=keys)
-    board = ControlBoard(settings.kafka, producer)
+    tasks = load_tasks(settings.tasks_file)
+    rules = RuleBook(clock, default_model=tasks.first_model)
+    board = ControlBoard(settings.kafka, producer, rules=rules)
     # Unique per start: a lease must never look like that of the process that died here before.
     attempts = Attempts(
         redis,
@@ -92,7 +95,6 @@ async def build_service(settings: EmbedderSettings) -> Service:
         model, policy=settings.embedder.batch.policy(), clock=clock, metrics=own_metrics
     )
     running = RunningJobs(board)
-    tasks = load_tasks(settings.tasks_file)
     handler = JobHandler(
         await _surroundings(
             settings,
@@ -115,12 +117,17 @@ async def build_service(settings: EmbedderSettings) -> Service:
         topics=topics_of(tasks, settings.embedder.group),
         policy=LanePolicy(
             max_in_flight=settings.embedder.max_in_flight,
+            tenant_in_flight=settings.embedder.tenant_in_flight,
+            session=settings.kafka.session_timeout,
+            revoke_deadline=min(REVOKE_DEADLINE, settings.kafka.session_timeout / 2),
             drain_timeout=settings.drain_timeout - FINISH_MARGIN,
         ),
         clock=clock,
         on_fatal=fail,
         name=NAME,
         metrics=metrics,
+        tenant_of=tenant_of,
+        rules=rules,
     )
     withdrawals = Withdrawals(lanes, handler)
     board.on_cancel(withdrawals.on_cancel)

@@ -121,13 +121,24 @@ class JobHandler:
         current: list[Begin] = [begun]
         status = None
         try:
-            status = await self._before_start(request, begun, running, trace)
+            if delivery.dropped_by is not None:
+                status = await self._drop(request, begun, delivery.dropped_by, trace)
+            else:
+                status = await self._before_start(request, begun, running, trace)
             if status is None:
                 status = await self._run(request, prompt, running, trace, current)
         finally:
             self._running.end(running)
             await self._end(request, current[-1], status)
         return Done()
+
+    async def _drop(
+        self, request: VerifiedRequest, begun: Begin, rule: str, trace: TraceContext
+    ) -> JobStatus:
+        """An operator's rule ends the job before any call: free of charge."""
+        emitter = self._parts.emitter(request, begun.attempt, trace)
+        await emitter.cancelled(by=f"rule:{rule}", was_running=False)
+        return JobStatus.CANCELLED
 
     async def _before_start(
         self, request: VerifiedRequest, begun: Begin, running: Interruptible, trace: TraceContext

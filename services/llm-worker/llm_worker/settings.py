@@ -24,6 +24,12 @@ class LlmWorkerGroup(Group):
     max_in_flight: int = Field(
         default=256, ge=1, le=4096, description="Jobs at once in this process."
     )
+    tenant_in_flight: int | None = Field(
+        default=None,
+        ge=1,
+        description="Jobs of one tenant at once in this process; none: only the turns that tenants"
+        " take bound it.",
+    )
     templates_dir: Path | None = Field(
         default=None, description="Folder of prompt templates `<name>.txt` or `<name>.md`."
     )

@@ -19,9 +19,10 @@ from penstock_kit.jobs.attempts import Attempts
 from penstock_kit.kafka.consumer import GroupConsumer
 from penstock_kit.kafka.ends import KafkaEnds
 from penstock_kit.kafka.producer import KafkaProducer
-from penstock_kit.lanes.policy import LanePolicy
+from penstock_kit.lanes.policy import REVOKE_DEADLINE, LanePolicy
 from penstock_kit.lifecycle import Part, Service
 from penstock_kit.redis_client import connect_redis
+from penstock_kit.rule_book import RuleBook
 from penstock_kit.tail.table import TopicTable
 from penstock_kit.tasks import load_tasks
 from penstock_kit.telemetry.health import AdminServer, Health
@@ -61,7 +62,11 @@ async def build_service(settings: LlmWorkerSettings) -> Service:
     producer = KafkaProducer(settings.kafka, client_id=f"penstock-{NAME}", on_fatal=fail)
     producers = ProducerKeys(settings.auth.id_secret.get_secret_value().encode())
     credentials = _credentials(settings, producers, clock)
-    board = ControlBoard(settings.kafka, producer)
+    tasks = load_tasks(settings.tasks_file)
+    rules = RuleBook(
+        clock, default_model=lambda task: tasks.first_model(task) or catalog.default_model
+    )
+    board = ControlBoard(settings.kafka, producer, rules=rules)
     # Unique per start: a lease must never look like that of the process that died here before.
     attempts = Attempts(
         redis,
@@ -75,7 +80,6 @@ async def build_service(settings: LlmWorkerSettings) -> Service:
         ttl_s=int(settings.llm_worker.conversation_ttl.total_seconds()),
     )
     providers = {name: OpenAIProvider(name, entry) for name, entry in catalog.providers.items()}
-    tasks = load_tasks(settings.tasks_file)
     around = Surroundings(
         consumer=GroupConsumer(settings.kafka, settings.llm_worker.group, client_id=NAME),
         producer=producer,
@@ -96,6 +100,7 @@ async def build_service(settings: LlmWorkerSettings) -> Service:
         clock=clock,
         metrics=metrics,
         instance=settings.instance,
+        rules=rules,
     )
     worker = build_worker(around, settings.llm_worker, _policy(settings), on_fatal=fail)
     _check(health, worker, board, credentials)
@@ -123,6 +128,9 @@ async def build_service(settings: LlmWorkerSettings) -> Service:
 def _policy(settings: LlmWorkerSettings) -> LanePolicy:
     return LanePolicy(
         max_in_flight=settings.llm_worker.max_in_flight,
+        tenant_in_flight=settings.llm_worker.tenant_in_flight,
+        session=settings.kafka.session_timeout,
+        revoke_deadline=min(REVOKE_DEADLINE, settings.kafka.session_timeout / 2),
         drain_timeout=settings.drain_timeout - FINISH_MARGIN,
     )
 

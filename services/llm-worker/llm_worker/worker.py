@@ -19,6 +19,8 @@ from penstock_kit.jobs.withdrawing import Withdrawals
 from penstock_kit.kafka.ports import Consumer, Producer
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.policy import LanePolicy
+from penstock_kit.lanes.rules import Rules
+from penstock_kit.rule_book import tenant_of
 from penstock_kit.tasks import TaskCatalog
 from penstock_kit.telemetry.metrics import Metrics
 from penstock_kit.telemetry.tracing import TraceContext
@@ -57,6 +59,7 @@ class Surroundings:
     clock: Clock
     metrics: Metrics
     instance: str
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ def build_worker(
         on_fatal=on_fatal,
         name="llm-worker",
         metrics=around.metrics,
+        tenant_of=tenant_of,
+        rules=around.rules,
     )
     withdrawals = Withdrawals(lanes, handler)
 

@@ -9,7 +9,10 @@ from enum import StrEnum
 from penstock_kit.lanes.backoff import Backoff
 from penstock_kit.settings import BadSettings
 
-__all__ = ["LanePolicy", "Order"]
+__all__ = ["REVOKE_DEADLINE", "LanePolicy", "Order"]
+
+REVOKE_DEADLINE = timedelta(seconds=5)
+"""The default: long enough for most calls to end, well below every rebalance time-out."""
 
 _MOST_IN_FLIGHT = 4096
 """More tasks than that cost more than they hide; start another process instead."""
@@ -68,7 +71,7 @@ class LanePolicy:
     window_bytes: int = 64 * 1024 * 1024
     span_cap: int = 500
     order: Order = Order.BY_KEY
-    revoke_deadline: timedelta = timedelta(seconds=5)
+    revoke_deadline: timedelta = REVOKE_DEADLINE
     drain_timeout: timedelta = timedelta(seconds=20)
     attempts: int = 5
     backoff: Backoff = field(default_factory=Backoff)

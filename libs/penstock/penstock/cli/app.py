@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+import structlog
 import typer
 
 __all__ = ["COMMANDS", "GROUPS", "main", "make_app"]
@@ -45,6 +46,17 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "drop": "penstock.cli.dlq_changes:drop",
         },
     ),
+    "control": (
+        "Rules for waiting records: pause, demote, drop, limit.",
+        {
+            "pause": "penstock.cli.control:pause",
+            "demote": "penstock.cli.control:demote",
+            "drop": "penstock.cli.control:drop",
+            "limit": "penstock.cli.control:limit",
+            "list": "penstock.cli.control:list_all",
+            "clear": "penstock.cli.control:clear",
+        },
+    ),
     "topics": (
         "Topics: list, create, show.",
         {
@@ -80,6 +92,8 @@ def make_app(words: Collection[str] = ()) -> typer.Typer:
 
 def main() -> None:
     """Entry point of `penstock`."""
+    # Standard output is the answer alone: what the kit logs goes where trouble goes.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     make_app(sys.argv[1:3])()
 
 

@@ -331,3 +331,30 @@ async def test_suspect_window_when_head_is_stuck_then_nothing_starts_beyond_it(
         gate.set()
         await until(lambda: len(work.done) == 300)
     assert work.numbers == list(range(300))
+
+
+async def test_crash_when_a_record_is_stuck_then_what_finished_beyond_it_is_not_repeated(
+    kafka_ports: Ports,
+) -> None:
+    """Only the stuck record and its key wait; nothing else runs again under the next owner."""
+    gate = asyncio.Event()
+
+    async def first_is_stuck(delivery: Delivery) -> Outcome:
+        if number(delivery) == 0:
+            await gate.wait()
+        return Done()
+
+    await kafka_ports.fill(50)
+    work = Work(first_is_stuck)
+    policy = LanePolicy(drain_timeout=timedelta(milliseconds=100))
+    async with running(kafka_ports, work, policy=policy) as lanes:
+        await until(lambda: len(work.done) == 45)
+        with pytest.raises(DrainCut):
+            await lanes.stop()
+
+    again = Work()
+    async with running(kafka_ports, again) as successor:
+        await until(lambda: len(again.done) >= 5)
+        await until(lambda: successor.stats.queued == 0 and successor.stats.in_flight == 0)
+    assert sorted({number(d) for d in [*work.done, *again.done]}) == list(range(50))
+    assert len(again.done) == 5

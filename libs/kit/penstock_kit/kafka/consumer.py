@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import confluent_kafka
@@ -110,7 +110,13 @@ class GroupConsumer:
         if ours:
             self._client.resume(_native(ours))
 
-    def commit(self, offsets: dict[TopicPartition, int], *, wait: bool) -> None:
+    def commit(
+        self,
+        offsets: dict[TopicPartition, int],
+        *,
+        wait: bool,
+        notes: Mapping[TopicPartition, str] = {},
+    ) -> None:
         """Commit offsets of partitions that are ours.
 
         Others are left out: somebody else counts there now.
@@ -123,7 +129,10 @@ class GroupConsumer:
             self._refused.pop(place, None)
         if not ours:
             return
-        native = [confluent_kafka.TopicPartition(*place, offset) for place, offset in ours.items()]
+        native = [
+            confluent_kafka.TopicPartition(*place, offset, notes.get(place, ""))
+            for place, offset in ours.items()
+        ]
         try:
             if wait:
                 answers = self._client.commit(offsets=native, asynchronous=False) or []
@@ -165,7 +174,8 @@ class GroupConsumer:
         if not partitions:
             client.incremental_assign([])
             return
-        positions = self._positions(client, partitions)
+        committed = self._committed_by(client, partitions)
+        positions = {place: offset for place, (offset, _) in committed.items()}
         for partition in partitions:
             place = TopicPartition(partition.topic, partition.partition)
             if positions[place] >= 0:  # else the committed offset, by way of auto.offset.reset
@@ -176,12 +186,16 @@ class GroupConsumer:
         if self._paused:  # a rebalance may resume what stays
             client.pause(_native(self._paused))
         self._epoch += 1
-        self._on_change(Assignment(self._epoch, added=positions))
+        notes = {place: note for place, (_, note) in committed.items() if note}
+        self._on_change(Assignment(self._epoch, added=positions, notes=notes))
 
-    def _positions(
+    def _committed_by(
         self, client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]
-    ) -> dict[TopicPartition, int]:
-        """Committed offsets; without them nobody could tell which records were begun by others."""
+    ) -> dict[TopicPartition, tuple[int, str]]:
+        """Committed offsets and notes of whoever had the partitions before.
+
+        Without them nobody could tell which records were begun by others.
+        """
         for tries_left in reversed(range(_COMMITTED_TRIES)):
             try:
                 answer = client.committed(partitions, timeout=_COMMITTED_TIMEOUT_S)
@@ -194,10 +208,13 @@ class GroupConsumer:
                     )
             else:
                 return {
-                    TopicPartition(one.topic, one.partition): max(one.offset, _UNKNOWN)
+                    TopicPartition(one.topic, one.partition): (
+                        max(one.offset, _UNKNOWN),
+                        one.metadata or "",
+                    )
                     for one in answer
                 }
-        return {TopicPartition(one.topic, one.partition): _UNKNOWN for one in partitions}
+        return {TopicPartition(one.topic, one.partition): (_UNKNOWN, "") for one in partitions}
 
     def _on_revoke(
         self, client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from penstock_kit.errors import Retryable
@@ -64,8 +64,9 @@ class MemoryConsumer:
         offsets: dict[TopicPartition, int],
         *,
         wait: bool,
+        notes: Mapping[TopicPartition, str] = {},
     ) -> None:
-        """Store offsets of partitions that are ours."""
+        """Store offsets of partitions that are ours, and what is noted beside them."""
         with self._kafka.changed:
             if self._kafka.faults.refuse_commits:
                 raise Retryable("the offsets were not committed: refused on request")
@@ -74,6 +75,9 @@ class MemoryConsumer:
                 raise Retryable("the offsets were not committed: not a member any more")
             self._group.committed.update(
                 {place: offset for place, offset in offsets.items() if place in owned}
+            )
+            self._group.notes.update(
+                {place: notes.get(place, "") for place in offsets if place in owned}
             )
 
     def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -137,12 +141,13 @@ class MemoryConsumer:
             added = self._group.free(member)
             member.owned |= added
             committed = {place: self._group.committed.get(place, _UNKNOWN) for place in added}
+            notes = {place: note for place in added if (note := self._group.notes.get(place))}
             if surplus:
                 self._kafka.changed.notify_all()
         if added:
             self._positions.update({place: max(offset, 0) for place, offset in committed.items()})
             self._epoch += 1
-            self._on_change(Assignment(self._epoch, added=committed))
+            self._on_change(Assignment(self._epoch, added=committed, notes=notes))
 
     def _give_up(self, places: frozenset[TopicPartition], *, lost: bool) -> None:
         self._epoch += 1

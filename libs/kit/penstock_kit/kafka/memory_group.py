@@ -36,6 +36,7 @@ class MemoryGroup:
         self._places = places
         self.members: list[MemoryMember] = []
         self.committed: dict[TopicPartition, int] = {}
+        self.notes: dict[TopicPartition, str] = {}
 
     def join(self, member: MemoryMember) -> None:
         """Take part from the next rebalance on, which is now."""

@@ -6,7 +6,7 @@ Two implementations pass one contract suite: the real clients (`producer.py`, `c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -156,13 +156,15 @@ class Assignment:
     """What a rebalance changed.
 
     `epoch` grows with every change; `positions` holds the committed offset of each newly assigned
-    partition (-1: none yet), `lost` marks partitions that somebody else may own already.
+    partition (-1: none yet), `lost` marks partitions that somebody else may own already. `notes`
+    holds what was committed beside the offsets, where there is anything.
     """
 
     epoch: int
     added: dict[TopicPartition, int] = field(default_factory=dict)
     revoked: frozenset[TopicPartition] = frozenset()
     lost: bool = False
+    notes: dict[TopicPartition, str] = field(default_factory=dict)
 
 
 class Consumer(Protocol):
@@ -199,8 +201,16 @@ class Consumer(Protocol):
         """Fetch these again from the position after the last record handed out."""
         ...
 
-    def commit(self, offsets: dict[TopicPartition, int], *, wait: bool) -> None:
+    def commit(
+        self,
+        offsets: dict[TopicPartition, int],
+        *,
+        wait: bool,
+        notes: Mapping[TopicPartition, str] = {},
+    ) -> None:
         """Commit next-to-read offsets; with `wait` returns after the broker answered.
+
+        `notes`, each below 4 KiB, are kept beside the offsets and given to the next owner.
 
         Raises:
             Retryable: the broker did not take all of them (rebalance in progress, not a member any

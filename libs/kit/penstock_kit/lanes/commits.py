@@ -11,6 +11,7 @@ from penstock_kit.clock import Clock
 from penstock_kit.errors import Retryable
 from penstock_kit.kafka.ports import Consumer, TopicPartition
 from penstock_kit.lanes.keys import Partition
+from penstock_kit.lanes.notes import encode_note
 from penstock_kit.lanes.policy import LanePolicy
 
 __all__ = ["Commits"]
@@ -55,7 +56,7 @@ class Commits:
     def settle(self, now: float) -> list[Partition]:
         """Hear what was taken, send what is new; the partitions of which more is taken now."""
         moved = self._hear(now)
-        ahead = max((p.tracker.position - p.requested for p in self._owned.values()), default=0)
+        ahead = max((_news_of(p) for p in self._owned.values()), default=0)
         is_due = now >= self._next_at or ahead > self._hurry_beyond
         if ahead > 0 and is_due and now >= self._not_before:
             self._next_at = now + self._interval_s
@@ -64,6 +65,7 @@ class Commits:
                     partition.place: position
                     for partition in self._owned.values()
                     if (position := partition.tracker.position) > partition.requested
+                    or (position >= 0 and partition.tracker.beyond_gap != partition.noted)
                 },
                 wait=False,
             )
@@ -77,6 +79,7 @@ class Commits:
                 for partition in self._owned.values()
                 if (position := partition.tracker.position)
                 > min(partition.requested, partition.acked)
+                or (position >= 0 and partition.tracker.beyond_gap != partition.noted)
             },
             wait=True,
         )
@@ -111,13 +114,20 @@ class Commits:
     def _send(self, offsets: dict[TopicPartition, int], *, wait: bool) -> bool:
         if not offsets:
             return True
+        noted = {place: self._owned[place].tracker.beyond_gap for place in offsets}
+        notes = {
+            place: encode_note(offsets[place], self._owned[place].tracker.finished_beyond())
+            for place, beyond in noted.items()
+            if beyond
+        }
         try:
-            self._consumer.commit(offsets, wait=wait)
+            self._consumer.commit(offsets, wait=wait, notes=notes)
         except Retryable as error:
             self._note_refusal(error)
             return False
         for place, position in offsets.items():
             self._owned[place].requested = position
+            self._owned[place].noted = noted[place]
         return True
 
     def _note_refusal(self, error: Retryable) -> None:
@@ -128,3 +138,11 @@ class Commits:
         if now - self._told_at >= _REFUSED_LOG_S:
             self._told_at = now
             log.warning("lanes.commit_refused", lanes=self._name, error=str(error))
+
+
+def _news_of(partition: Partition) -> int:
+    """How far the work is ahead of what the broker was told; 1 if only beyond the gap."""
+    tracker = partition.tracker
+    if tracker.position < 0:
+        return 0
+    return tracker.position - partition.requested or int(tracker.beyond_gap != partition.noted)

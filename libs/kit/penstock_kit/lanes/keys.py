@@ -130,6 +130,8 @@ class Partition:
         is_retry: a partition of a retry topic.
         suspect_before: records below may have been begun by another process.
         handed: records given to the loop so far; `taken` of them have left the queues.
+        finished_before: offsets beyond the committed one that the owner before us had finished.
+        noted: finished records beyond the gap as of the last commit.
         requested: offset of the last commit; `acked`: what the broker is known to hold.
         running: handlers at work, including those that wait for a dead letter's acknowledgement.
         is_ours: False once revoked; what still runs then is finished but not committed.
@@ -141,6 +143,7 @@ class Partition:
         "acked",
         "end_offset",
         "epoch",
+        "finished_before",
         "gated",
         "handed",
         "handed_bytes",
@@ -148,6 +151,7 @@ class Partition:
         "is_retry",
         "keys",
         "level",
+        "noted",
         "place",
         "requested",
         "running",
@@ -166,13 +170,16 @@ class Partition:
         level: int,
         suspect_span: int,
         is_retry: bool = False,
+        finished_before: frozenset[int] = frozenset(),
     ) -> None:
         self.place = place
         self.is_retry = is_retry
         self.epoch = epoch
         self.level = level
+        self.finished_before = finished_before
         self.tracker = OffsetTracker(committed)
         self.requested = self.acked = committed
+        self.noted = 0
         self._first = self.suspect_before = -1
         self.handed = self.taken = 0
         self.handed_bytes = self.taken_bytes = 0
@@ -222,6 +229,13 @@ class Partition:
         """A record waits no longer."""
         self.taken += 1
         self.taken_bytes += record.size_bytes
+
+    def pass_by(self, record: Record) -> None:
+        """The owner before us had finished the record; whoever comes after us shall know it too."""
+        slot = Slot(record.offset, record.timestamp_ms)
+        self.tracker.begin(slot)
+        self.tracker.finish(slot)
+        self.take_record(record)
 
     def put_back(self, entry: Entry) -> None:
         """The record waits for its next try, before all others of its key."""

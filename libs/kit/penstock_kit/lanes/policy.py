@@ -39,7 +39,8 @@ class LanePolicy:
         queue_per_partition: records of one partition that may wait; then it is paused.
         window_bytes: bytes of all waiting records together; then the same as with records.
         span_cap: finished records that may lie beyond an unfinished one; then the partition is
-            paused, so that a stuck record cannot make the replay after a crash unbounded.
+            paused. What is finished there is noted beside the committed offset, so a crash does
+            not repeat it; the cap bounds that note, and what is repeated where it got lost.
         revoke_deadline: how long a revocation waits for running handlers, below the rebalance
             time-out. Polling rests meanwhile; records already here go on.
         drain_timeout: how long `stop` waits for running handlers.
@@ -69,7 +70,7 @@ class LanePolicy:
     window_records: int = 10_000
     queue_per_partition: int = 10_000
     window_bytes: int = 64 * 1024 * 1024
-    span_cap: int = 500
+    span_cap: int = 4096
     order: Order = Order.BY_KEY
     revoke_deadline: timedelta = REVOKE_DEADLINE
     drain_timeout: timedelta = timedelta(seconds=20)

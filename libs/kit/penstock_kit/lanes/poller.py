@@ -21,6 +21,7 @@ from penstock_kit.lanes.backpressure import Backpressure
 from penstock_kit.lanes.commits import Commits
 from penstock_kit.lanes.keys import Partition
 from penstock_kit.lanes.loop_watch import LoopWatch
+from penstock_kit.lanes.notes import decode_note
 from penstock_kit.lanes.policy import LanePolicy
 from penstock_kit.lanes.scheduler import level_of
 
@@ -232,12 +233,17 @@ class Poller:
         if change.revoked:
             self._give_up([self._owned[p] for p in change.revoked if p in self._owned], change)
         if change.added:
-            added = [self._partition(place, at, change.epoch) for place, at in change.added.items()]
+            added = [
+                self._partition(place, at, change.epoch, note=change.notes.get(place, ""))
+                for place, at in change.added.items()
+            ]
             self._owned.update({partition.place: partition for partition in added})
             self._on_loop(self._events.on_added, added)
             log.info("lanes.assigned", lanes=self._name, epoch=change.epoch, partitions=len(added))
 
-    def _partition(self, place: TopicPartition, committed: int, epoch: int) -> Partition:
+    def _partition(
+        self, place: TopicPartition, committed: int, epoch: int, *, note: str
+    ) -> Partition:
         is_retry = place.topic in self._retry_topics
         return Partition(
             place,
@@ -247,6 +253,7 @@ class Poller:
             # A record that waits for another try has been begun before, wherever it lies.
             suspect_span=sys.maxsize if is_retry else self._policy.suspect_span,
             is_retry=is_retry,
+            finished_before=decode_note(committed, note),
         )
 
     def _give_up(self, leaving: Sequence[Partition], change: Assignment) -> None:

@@ -90,7 +90,10 @@ class RetryPump:
         now = self._clock.monotonic()
         partition.note_first(records[0].offset)
         for record in records:
-            self._accept(partition, record, now)
+            if record.offset in partition.finished_before:
+                partition.pass_by(record)
+            else:
+                self._accept(partition, record, now)
         self._release(now)
 
     def drop_lost(self) -> None:

@@ -62,6 +62,13 @@ class OffsetTracker:
             self.beyond_gap -= 1
         self.position = slots[0].offset if slots else self.end
 
+    def finished_beyond(self) -> list[int]:
+        """Offsets of the finished records above `position`.
+
+        Another thread may ask while records finish: then some are missing, and none is wrong.
+        """
+        return [slot.offset for slot in list(self._slots) if slot.is_finished]
+
     @property
     def oldest(self) -> Slot | None:
         """The first unfinished record."""

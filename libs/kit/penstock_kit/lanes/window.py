@@ -58,9 +58,13 @@ class Window:
             if not partition.is_ours:
                 continue
             partition.note_first(records[0].offset)
+            finished_before = partition.finished_before
             for record in records:
                 if tenant_of is not None:
                     share = shares.of(tenant_of(record))
+                if finished_before and record.offset in finished_before:
+                    partition.pass_by(record)
+                    continue
                 queue = self._queue_of(partition, record)
                 entry = Entry(record, queue, share)
                 partition.tracker.begin(entry)

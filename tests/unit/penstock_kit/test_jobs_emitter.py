@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from penstock_kit.blobs.store import BlobStore
 from penstock_kit.errors import Retryable
 from penstock_kit.jobs.emitter import JobEmitter
 from penstock_kit.kafka.memory import MemoryKafka
-from penstock_kit.kafka.ports import DeliveryUnknown, ProducerFull
+from penstock_kit.kafka.ports import DeliveryUnknown, OutRecord, ProducerFull
 from penstock_kit.settings import BlobSettings
 from penstock_kit.tenancy import TenantScope
 
@@ -32,10 +33,11 @@ class Fixture:
         self.kafka = MemoryKafka([EVENTS], partitions=2)
         self.producer = self.kafka.producer()
         self.blobs = BlobStore(BlobSettings(url=folder.as_uri(), inline_limit_bytes=inline_limit))
+        self.clock = HandClock(NOW)
         self.emitter = JobEmitter(
             producer=self.producer,
             blobs=self.blobs,
-            clock=HandClock(NOW),
+            clock=self.clock,
             job=JOB,
             tenant="acme",
             user="ann",
@@ -160,15 +162,55 @@ async def test_unacknowledged_event_is_emitted_again_at_the_same_place(fix: Fixt
     assert [event.position for event in fix.events()] == [(2, 1), (2, 1)]
 
 
-async def test_lost_delta_is_counted_and_the_job_still_ends(fix: Fixture) -> None:
-    fix.kafka.faults.on_send = lambda record: (
-        DeliveryUnknown("no ack") if b'"delta"' in (record.value or b"") else None
-    )
-    fix.emitter.delta([TextDelta(text="a")])
-    await fix.emitter.completed(chat("a"), usage=Usage())
+class LostWrites:
+    """A broker that lets the first so many delta writes get lost."""
 
-    assert fix.emitter.lost_deltas == 1
-    assert fix.types() == ["completed"]
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def __call__(self, record: OutRecord) -> DeliveryUnknown | None:
+        if b'"delta"' not in (record.value or b"") or not self.left:
+            return None
+        self.left -= 1
+        return DeliveryUnknown("no ack")
+
+
+async def test_lost_deltas_are_written_again_before_the_end_in_their_order(fix: Fixture) -> None:
+    fix.kafka.faults.on_send = LostWrites(2)
+    fix.emitter.delta([TextDelta(text="a")])
+    fix.emitter.delta([TextDelta(text="b")])
+    await asyncio.sleep(0)
+    fix.kafka.faults.on_send = None
+    await fix.emitter.completed(chat("ab"), usage=Usage())
+
+    assert fix.emitter.lost_writes == 2
+    assert fix.types() == ["delta", "delta", "completed"]
+    assert [event.position.seq for event in fix.events()] == [1, 2, 3]
+
+
+async def test_delta_after_a_lost_one_is_sent_behind_it(fix: Fixture) -> None:
+    fix.kafka.faults.on_send = LostWrites(1)
+    fix.emitter.delta([TextDelta(text="a")])
+    await asyncio.sleep(0)
+    fix.emitter.delta([TextDelta(text="b")])
+
+    assert [event.position.seq for event in fix.events()] == [1, 2]
+
+
+async def test_end_when_a_delta_is_long_unacknowledged_then_waits_for_it(tmp_path: Path) -> None:
+    fix = Fixture(tmp_path)
+    await fix.producer.start()
+    fix.kafka.faults.hold_acks = True
+    fix.emitter.delta([TextDelta(text="a")])
+    fix.clock.advance(timedelta(seconds=2))
+    ending = asyncio.create_task(fix.emitter.completed(chat("a"), usage=Usage()))
+    await asyncio.sleep(0)
+    assert fix.types() == ["delta"]
+
+    fix.kafka.release_acks()
+    await ending
+
+    assert fix.types() == ["delta", "completed"]
 
 
 async def test_large_output_travels_by_claim_check(fix: Fixture) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-import structlog
 from penstock_contracts.events import (
     TERMINAL,
     Cancelled,
@@ -26,14 +25,13 @@ from pydantic import TypeAdapter
 
 from penstock_kit.blobs.store import BlobStore
 from penstock_kit.clock import Clock
+from penstock_kit.jobs.delta_writer import DeltaWriter
 from penstock_kit.jobs.encoding import DeltaRecords, encode_job_event
-from penstock_kit.kafka.ports import Ack, OutRecord, Producer, ProducerFull
+from penstock_kit.kafka.ports import OutRecord, Producer, ProducerFull
 from penstock_kit.telemetry.tracing import TraceContext
 from penstock_kit.tenancy import TenantScope
 
 __all__ = ["JobEmitter", "encode_job_event"]
-
-log = structlog.get_logger(__name__)
 
 _OUTPUT: TypeAdapter[Output] = TypeAdapter(Output)
 _FULL_PAUSE_S = 0.05
@@ -45,7 +43,7 @@ class JobEmitter:
 
     Lifecycle events return after the broker's acknowledgement. Deltas are enqueued and return at
     once; they are in the log before any event that is emitted later. A delta whose write fails
-    later is counted in `lost_deltas`: the terminal event still holds the whole output.
+    later is counted in `lost_writes` and written again before anything else.
     """
 
     def __init__(
@@ -73,16 +71,21 @@ class JobEmitter:
         self._seq = 0
         self._is_over = False
         self._held: list[Delta] = []
-        self._deltas = DeltaRecords(
+        self._records = DeltaRecords(
             job=job, tenant=tenant, user=user, attempt=attempt, source=source, trace=trace
         )
-        self.lost_deltas = 0
+        self._deltas = DeltaWriter(producer, self._records, clock=clock, write=self._write)
         self.has_output = False
 
     @property
     def position(self) -> Position:
         """The place of the last event; seq 0 before the first."""
         return Position(self._attempt, self._seq)
+
+    @property
+    def lost_writes(self) -> int:
+        """How often a delta was not acknowledged in time."""
+        return self._deltas.lost_writes
 
     @property
     def is_over(self) -> bool:
@@ -112,6 +115,7 @@ class JobEmitter:
 
     async def reset(self, reason: Literal["retry", "fallback", "repair", "redelivery"]) -> None:
         """Say that output sent so far is void."""
+        await self._deltas.settle()
         self._held.clear()
         self.has_output = False
         await self._emit(Reset(**self._place(), reason=reason))
@@ -124,17 +128,15 @@ class JobEmitter:
         self.has_output = True
         if self._held:
             deltas = merge_deltas([*self._held, *deltas])
-        record = self._deltas.record(deltas, seq=self._seq + 1, at=self._clock.now())
-        try:
-            self._producer.send_soon(record, self._on_ack)
-        except ProducerFull:
+        if self._deltas.send(deltas, seq=self._seq + 1):
+            self._held = []
+            self._seq += 1
+        else:
             self._held = list(deltas)
-            return
-        self._held = []
-        self._seq += 1
 
     async def retrying(self, error: JobError, *, delay_s: float, next_attempt: int) -> None:
         """Say that this attempt failed and another one follows."""
+        await self._send_held()
         await self._emit(
             Retrying(**self._place(), error=error, delay_s=delay_s, next_attempt=next_attempt)
         )
@@ -207,9 +209,11 @@ class JobEmitter:
         self._is_over = event.type in TERMINAL
 
     async def _send_held(self) -> None:
+        await self._deltas.settle()
         if self._held:
-            held, self._held = self._held, []
-            await self._write(self._deltas.record(held, seq=self._seq + 1, at=self._clock.now()))
+            record = self._records.record(self._held, seq=self._seq + 1, at=self._clock.now())
+            await self._write(record)
+            self._held = []
             self._seq += 1
 
     async def _write(self, record: OutRecord) -> None:
@@ -220,10 +224,3 @@ class JobEmitter:
                 await asyncio.sleep(_FULL_PAUSE_S)
             else:
                 return
-
-    def _on_ack(self, _ack: Ack | None, error: Exception | None) -> None:
-        if error is not None:
-            self.lost_deltas += 1
-            log.error(
-                "job.delta_lost", job=self._job, attempt=self._attempt, error=type(error).__name__
-            )

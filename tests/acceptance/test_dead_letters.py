@@ -28,6 +28,8 @@ from tests.acceptance.conftest import Stack, StackStarter
 from tests.support.dead_letters import EXHAUSTED, bury
 from tests.support.provider_process import ProviderProcess, fake_provider
 
+_TOPICS = [f"ai.chat.requests.v1{suffix}" for suffix in ("", ".low")]
+"""The gateway demotes a tenant with many jobs."""
 FILTERED = 500
 OTHERS = 120
 TASKS = "tasks:\n  chat:\n    kind: chat\n    retry: {attempts: 2, base: 50ms, cap: 100ms}\n"
@@ -132,7 +134,7 @@ async def _bury_all(stack: Stack) -> None:
     settings = KafkaSettings(bootstrap=stack.dev.kafka)
     producer = KafkaProducer(settings, client_id="tests")
     await producer.start()
-    async for batch in KafkaScan(settings).batches(["ai.chat.requests.v1"]):
+    async for batch in KafkaScan(settings).batches(_TOPICS):
         await asyncio.gather(*(bury(producer, record, EXHAUSTED) for record in batch.records))
     await producer.stop()
 

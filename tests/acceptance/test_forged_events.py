@@ -56,7 +56,7 @@ async def test_forged_records_run_nothing_show_nothing_and_are_counted(
             during = await client.submit("chat", "during", model="fake")
             events = [event async for event in client.events(during.id)]
             await client.result(during.id, timeout=timedelta(seconds=60))
-            await _until(lambda: _sums(stack)[1] >= REQUESTS)
+            await _until(lambda: sum(_dead(stack).values()) >= REQUESTS)
 
             assert {job.id for job in (await client.list(limit=100)).data} == {before.id, during.id}
             assert (await client.get(before.id)).status == "completed"
@@ -67,7 +67,7 @@ async def test_forged_records_run_nothing_show_nothing_and_are_counted(
     assert sorted(charged) == sorted([before.id, during.id])
     assert [event.job for event in events] == [during.id] * len(events)
     others = dict.fromkeys(("bad_signature", "foreign_job", "not_a_cloudevent"), EACH)
-    assert _sums(stack) == ({"unsigned": 2 * EACH, **others}, REQUESTS)
+    assert _dead(stack) == {"unsigned": 2 * EACH, **others}
     assert _processes(stack) == processes
     await _until(lambda: _counted(stack, "recorder", "recorder_skipped_total") >= _ALL)
     for service in ("gateway", "notifier"):
@@ -169,11 +169,12 @@ async def _write(stack: Stack, records: list[OutRecord]) -> None:
     await producer.stop()
 
 
-def _sums(stack: Stack) -> tuple[dict[str, int], int]:
-    done = stack.cli("dlq", "list", "--json", "--limit", "1")
+def _dead(stack: Stack) -> dict[str, int]:
+    """Dead records by code; a worker that is restarted may write a letter again."""
+    done = stack.cli("dlq", "list", "--json", "--limit", "0")
     assert done.returncode == 0, done.stderr
-    document = orjson.loads(done.stdout)
-    return {row["code"]: row["letters"] for row in document["sums"]}, document["total"]
+    letters = orjson.loads(done.stdout)["letters"]
+    return dict(Counter(code for code, _ in {(row["code"], row["from"]) for row in letters}))
 
 
 def _counted(stack: Stack, service: str, metric: str) -> int:
@@ -186,8 +187,12 @@ def _counted(stack: Stack, service: str, metric: str) -> int:
 
 
 def _processes(stack: Stack) -> Counter[str]:
-    """Ids of all processes: a new one would have been restarted."""
-    return Counter(path.name + path.read_text() for path in stack.paths.run.glob("*.pid"))
+    """Ids of all processes: a new one would have been restarted.
+
+    The worker may stop at so many dead letters and go on after its restart: see delivery.md.
+    """
+    paths = [path for path in stack.paths.run.glob("*.pid") if "llm-worker" not in path.name]
+    return Counter(path.name + path.read_text() for path in paths)
 
 
 async def _until(fact: Callable[[], bool]) -> None:

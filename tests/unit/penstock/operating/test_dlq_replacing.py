@@ -46,21 +46,29 @@ async def letter_of_record(record: Record, dead: Dead = EXHAUSTED) -> Letter:
     return await box.letter(await box.put_record(record, dead=dead))
 
 
-async def test_replacement_is_a_new_job_with_an_id_that_follows_from_the_letters_place() -> None:
+async def test_replacement_is_a_new_job_with_an_id_that_follows_from_the_dead_job() -> None:
     letter = await letter_of()
 
     first, second = (replacing().replacement(letter) for _ in range(2))
 
     assert first.job == second.job
-    assert first.job == derived_job_id(
-        tenant="acme", source="/penstock/dlq", event_id=str(letter.place)
-    )
+    assert first.job == derived_job_id(tenant="acme", source="/penstock/dlq", event_id=job_id(1))
     envelope, _ = decode_event(first.record.headers, first.record.value)
     assert (envelope.subject, envelope.tenant, envelope.user) == (first.job, "acme", "ann")
     assert first.record.key == first.job.encode()
     assert body_of(first.record)["metadata"] == {"redriven_from": job_id(1)}
     assert envelope.time is not None
     assert envelope.time > T0
+
+
+async def test_replacement_of_a_letter_that_was_written_twice_is_the_same_job() -> None:
+    """A worker that dies before its offset passes writes the letter of that record again."""
+    box, request = Box(), request_record(job_id(1))
+
+    twice = [await box.letter(await box.put_record(request)) for _ in range(2)]
+
+    assert twice[0].place != twice[1].place
+    assert len({replacing().replacement(letter).job for letter in twice}) == 1
 
 
 async def test_replacement_keeps_body_trace_and_own_headers_and_drops_ours() -> None:

@@ -81,8 +81,8 @@ async def rehearse(
 class Redriving:
     """Redrives letters, in their order, several at once.
 
-    Killed at any moment and run again, it runs no job twice: the id of the job follows from the
-    letter's place, and a job that exists is not run again.
+    Killed at any moment and run again, it runs no job twice: the id of the new job follows from
+    the dead one's, and a job that exists is not run again.
     """
 
     def __init__(

@@ -24,7 +24,10 @@ from penstock.operating.dlq.letters import Letter
 __all__ = ["CannotRedrive", "Replacement", "Replacing", "Signer"]
 
 REDRIVE_SOURCE: Final = "/penstock/dlq"
-"""`ce_source` of redriven jobs; the letter's place as `ce_id` makes their id always the same."""
+"""`ce_source` of redriven jobs, with the dead job's id as `ce_id`: so their id is always the same.
+
+Not the letter's place: a worker that dies before its offset passes writes the same letter again.
+"""
 
 _UNPROVEN: Final = frozenset({"bad_tenant", "unsigned", "bad_signature", "foreign_job"})
 """Refused because nobody could tell who sent it."""
@@ -100,13 +103,13 @@ class Replacing:
         Raises:
             CannotRedrive: it makes no sense for this letter.
         """
-        envelope, tenant = self._sender(letter)
+        envelope, tenant, old = self._sender(letter)
         self._refuse_hopeless(letter)
-        job = derived_job_id(tenant=tenant, source=REDRIVE_SOURCE, event_id=str(letter.place))
+        job = derived_job_id(tenant=tenant, source=REDRIVE_SOURCE, event_id=old)
         now = self._clock.now()
         remarks: list[str] = []
-        body = self._body(letter, now, remarks)
-        new = _envelope(envelope, job=job, place=str(letter.place), now=now)
+        body = self._body(letter, old, now, remarks)
+        new = _envelope(envelope, job=job, old=old, now=now)
         data = dumps(body)
         if self._signer is not None:
             new = replace(new, producer=self._signer.producer)
@@ -120,8 +123,9 @@ class Replacing:
         self._check(record)
         return Replacement(letter, record, job, tuple(remarks))
 
-    def _sender(self, letter: Letter) -> tuple[Envelope, str]:
-        if letter.envelope is None or letter.envelope.tenant is None:
+    def _sender(self, letter: Letter) -> tuple[Envelope, str, str]:
+        """Envelope, tenant and job of the dead record."""
+        if letter.envelope is None or letter.envelope.tenant is None or letter.job is None:
             raise CannotRedrive(
                 "its envelope cannot be read, so nobody knows whose job it is; submit the job anew",
                 code="no_envelope",
@@ -132,7 +136,7 @@ class Replacing:
                 f" ({letter.dead.code}); if you are sure of it, give --force",
                 code="unproven_sender",
             )
-        return letter.envelope, letter.envelope.tenant
+        return letter.envelope, letter.envelope.tenant, letter.job
 
     def _refuse_hopeless(self, letter: Letter) -> None:
         if letter.dead.reason is DeadReason.POISON and not (self._edit or self._force):
@@ -142,7 +146,7 @@ class Replacing:
                 code="poison",
             )
 
-    def _body(self, letter: Letter, now: datetime, remarks: list[str]) -> dict[str, Any]:
+    def _body(self, letter: Letter, old: str, now: datetime, remarks: list[str]) -> dict[str, Any]:
         try:
             body = self._edit.apply(letter.data)
         except BadEdit as error:
@@ -153,9 +157,9 @@ class Replacing:
         if _has_passed(body.get("deadline"), now):
             remarks.append(f"deadline {body.pop('deadline')} has passed and is taken out")
         metadata = body.get("metadata") or {}
-        if letter.job is not None and isinstance(metadata, dict):
+        if isinstance(metadata, dict):
             if len(metadata) < _MAX_METADATA or "redriven_from" in metadata:
-                body["metadata"] = {**metadata, "redriven_from": letter.job}
+                body["metadata"] = {**metadata, "redriven_from": old}
             else:
                 remarks.append("metadata is full: without redriven_from")
         return body
@@ -196,16 +200,16 @@ class Replacing:
             ) from error
 
 
-def _envelope(old: Envelope, *, job: str, place: str, now: datetime) -> Envelope:
+def _envelope(envelope: Envelope, *, job: str, old: str, now: datetime) -> Envelope:
     return replace(
-        old,
-        id=place,
+        envelope,
+        id=old,
         source=REDRIVE_SOURCE,
         time=now,
         subject=job,
         attempt=None,
         seq=None,
-        deadline=None if _has_passed(old.deadline, now) else old.deadline,
+        deadline=None if _has_passed(envelope.deadline, now) else envelope.deadline,
         producer=None,
         signature=None,
     )

@@ -61,7 +61,11 @@ SCALE := ci
 promises: servers ## kill everything again and again, prove that nothing is lost; SEEDS=20, SCALE=full
 	$(PY) -m tests.promises --seeds $(SEEDS) --scale $(SCALE)
 
-.PHONY: help install lint types servers run demo up down bench bench-lanes test promises
+simulate: SEEDS := 2000
+simulate: install ## the core of the workers under seeded chaos on a virtual clock; SEEDS=100000
+	$(PY) -m tests.support.lanes_simulation --seeds $(SEEDS)
+
+.PHONY: help install lint types servers run demo up down bench bench-lanes test promises simulate
 
 schemas: install ## render JSON Schema, topic files and AsyncAPI from the models
 	$(PY) schemas/render.py

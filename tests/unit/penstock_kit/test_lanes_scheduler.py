@@ -6,8 +6,11 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from penstock_kit.kafka.ports import TopicPartition
-from penstock_kit.lanes.keys import KeyQueue, Partition
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from penstock_kit.kafka.ports import Record, TopicPartition
+from penstock_kit.lanes.keys import Entry, KeyQueue, Partition
 from penstock_kit.lanes.scheduler import Scheduler, level_of
 from penstock_kit.lanes.tenants import Share
 
@@ -63,3 +66,76 @@ def test_next_when_low_waited_too_long_then_it_goes_first() -> None:
 
 def test_next_when_nothing_is_ready_then_none() -> None:
     assert scheduler_with().next(0.0) is None
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Against the obvious model: lists of ready keys per tenant and level, in order of offers."""
+
+    CAP = 2
+    NAMES = ("a", "b", "c")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler = Scheduler(
+            weights=(6, 3, 1), aging=timedelta(seconds=10), tenant_cap=self.CAP
+        )
+        self.ready: dict[tuple[str, int], list[KeyQueue]] = {}
+        self.running: list[tuple[str, KeyQueue]] = []
+        self.now = 0.0
+
+    @rule(name=st.sampled_from(NAMES), level=st.integers(0, 2))
+    def offer(self, name: str, level: int) -> None:
+        topic = ("t.high", "t", "t.low")[level]
+        queue = key_of(topic)
+        entry = Entry(Record(topic, 0, 0, b"k", None), queue, self.scheduler.shares.of(name))
+        queue.entries.append(entry)
+        self.scheduler.offer(queue, self.now)
+        self.ready.setdefault((name, level), []).append(queue)
+
+    @rule()
+    def next(self) -> None:
+        startable = {name for (name, _), keys in self.ready.items() if keys and self.has_room(name)}
+        queue = self.scheduler.next(self.now)
+        assert (queue is not None) == bool(startable)
+        if queue is not None:
+            name = str(queue.share.name)
+            assert name in startable
+            assert self.ready[name, queue.level].pop(0) is queue, "first come, first served"
+            self.scheduler.started(queue.share)
+            self.running.append((name, queue))
+
+    @precondition(lambda machine: machine.running)
+    @rule(which=st.integers(0, 100), seconds=st.sampled_from([0.001, 1.0, 300.0]))
+    def end(self, which: int, seconds: float) -> None:
+        _, queue = self.running.pop(which % len(self.running))
+        self.scheduler.ended(queue.share, seconds)
+
+    @rule(seconds=st.sampled_from([0.1, 5.0, 20.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def take_demoted(self) -> None:
+        assert self.scheduler.take_demoted() == []
+
+    @invariant()
+    def caps_hold(self) -> None:
+        counts = Counter(name for name, _ in self.running)
+        assert all(count <= self.CAP for count in counts.values())
+
+    def has_room(self, name: str) -> bool:
+        return sum(running == name for running, _ in self.running) < self.CAP
+
+    def teardown(self) -> None:
+        """Whatever was offered comes out once tenants have room."""
+        while self.running:
+            self.end(0, 1.0)
+        left = sum(len(keys) for keys in self.ready.values())
+        for _ in range(left):
+            queue = self.scheduler.next(self.now)
+            assert queue is not None
+        assert self.scheduler.next(self.now) is None
+
+
+TestSchedulerMachine = SchedulerMachine.TestCase
+TestSchedulerMachine.settings = settings(max_examples=500, stateful_step_count=40, deadline=None)

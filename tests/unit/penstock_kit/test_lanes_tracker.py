@@ -86,5 +86,5 @@ class TrackerMachine(RuleBasedStateMachine):
         self.highest_position = self.tracker.position
 
 
-TrackerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TrackerMachine.TestCase.settings = settings(max_examples=500, stateful_step_count=40, deadline=None)
 TestTracker = TrackerMachine.TestCase

@@ -225,6 +225,7 @@ class Simulation:
                 committed=committed,
                 level=level_of(place.topic),
                 suspect_span=self.policy.suspect_span,
+                finished_before=self.log.note(place),
             )
             self.window.add([self.owned[place]])
 

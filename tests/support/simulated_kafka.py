@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from penstock_kit.errors import Retryable
 from penstock_kit.kafka.ports import Record, TopicPartition
+from penstock_kit.lanes.notes import decode_note
 
 __all__ = ["Broken", "SimulatedLog"]
 
@@ -29,7 +30,10 @@ class SimulatedLog:
     records: dict[TopicPartition, list[Record]] = field(default_factory=dict)
     finished: dict[TopicPartition, set[int]] = field(default_factory=dict)
     committed_offsets: dict[TopicPartition, int] = field(default_factory=dict)
-    sent: list[dict[TopicPartition, int]] = field(default_factory=list)
+    notes: dict[TopicPartition, str] = field(default_factory=dict)
+    sent: list[tuple[dict[TopicPartition, int], dict[TopicPartition, str]]] = field(
+        default_factory=list
+    )
     refuse: bool = False
 
     def add_partition(self, place: TopicPartition) -> None:
@@ -42,8 +46,17 @@ class SimulatedLog:
         log = self.records[place]
         log.append(Record(*place, len(log), key, tenant.encode(), (), 0))
 
-    def commit(self, offsets: dict[TopicPartition, int], *, wait: bool) -> None:
-        """Take a commit, at once or later; never one that passes unfinished work."""
+    def commit(
+        self,
+        offsets: dict[TopicPartition, int],
+        *,
+        wait: bool,
+        notes: Mapping[TopicPartition, str],
+    ) -> None:
+        """Take a commit, at once or later; never one that passes or notes unfinished work."""
+        for place, note in notes.items():
+            if lies := decode_note(offsets[place], note) - self.finished[place]:
+                raise Broken(f"commit of {place} notes unfinished {sorted(lies)}")
         for place, offset in offsets.items():
             missing = set(range(offset)) - self.finished[place]
             if missing:
@@ -52,19 +65,19 @@ class SimulatedLog:
             raise Retryable("refused on request")
         if wait:
             self.answer_commits()  # one connection: answers come in order
-            self._store(offsets)
+            self._store(offsets, notes)
         else:
-            self.sent.append(dict(offsets))
+            self.sent.append((dict(offsets), dict(notes)))
 
     def answer_commits(self) -> None:
         """The broker takes what is on its way."""
         sent, self.sent = self.sent, []
-        for offsets in sent:
-            self._store(offsets)
+        for offsets, notes in sent:
+            self._store(offsets, notes)
 
     def forget_sent(self, places: Sequence[TopicPartition]) -> None:
         """Commits of an earlier generation never arrive."""
-        for offsets in self.sent:
+        for offsets, _ in self.sent:
             for place in places:
                 offsets.pop(place, None)
 
@@ -72,8 +85,16 @@ class SimulatedLog:
         """What the broker holds."""
         return {place: self.committed_offsets.get(place, -1) for place in partitions}
 
-    def _store(self, offsets: dict[TopicPartition, int]) -> None:
+    def note(self, place: TopicPartition) -> frozenset[int]:
+        """Offsets that the last commit told to be finished beyond it."""
+        committed = self.committed_offsets.get(place, -1)
+        return decode_note(committed, self.notes.get(place, ""))
+
+    def _store(
+        self, offsets: Mapping[TopicPartition, int], notes: Mapping[TopicPartition, str]
+    ) -> None:
         for place, offset in offsets.items():
             if offset < self.committed_offsets.get(place, -1):
                 raise Broken(f"the commit of {place} went back to {offset}")
             self.committed_offsets[place] = offset
+            self.notes[place] = notes.get(place, "")

@@ -3,7 +3,9 @@
 All events of a job lie in one partition (key = job id) and are ordered by `(attempt, seq)`. `seq`
 starts at 1 in every attempt and has no gaps; attempt 0 holds what happens before a worker takes the
 job. Terminal events are `completed`, `failed`, `cancelled`, `expired` and `unknown_outcome`;
-readers take the first one.
+readers take the first one that counts: one of attempt a does not if a later attempt was `started`
+before it in the log, for then its worker had been given up. So a reader drops whatever belongs to
+an earlier attempt than the one it has seen begin.
 """
 
 from __future__ import annotations

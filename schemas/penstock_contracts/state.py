@@ -9,11 +9,21 @@ from penstock_contracts.models import Fact, Identifier, Name, Timestamp
 from penstock_contracts.parts import BlobRef, JobError, Output, Usage
 from penstock_contracts.requests import Metadata, Priority
 
-__all__ = ["JobState"]
+__all__ = ["JobState", "Superseded"]
+
+
+class Superseded(Fact):
+    """Terminal events of attempts that somebody else had begun anew: void, but paid for."""
+
+    count: int = Field(ge=1, description="Attempts that ended after a later one had started.")
+    usage: Usage = Field(description="What they used, beside `usage` of the job.")
 
 
 class JobState(Fact):
-    """The fold of a job's request and events; the first terminal event stays."""
+    """The fold of a job's request and events; the first terminal event that counts stays.
+
+    One counts unless a later attempt was started before it in the log.
+    """
 
     job: str
     tenant: Identifier
@@ -40,3 +50,4 @@ class JobState(Fact):
     error: JobError | None = None
     output: Output | None = None
     output_ref: BlobRef | None = None
+    superseded: Superseded | None = None

@@ -251,18 +251,87 @@ async def test_events_come_in_order_behind_a_position_and_end_with_the_end(bench
     assert await bench.table.events(TenantScope(tenant, "eve"), job) == []
 
 
-async def test_events_behind_the_first_end_are_void(bench: Bench) -> None:
-    """A second worker began while the first was thought dead; the first finished."""
+async def test_events_behind_the_end_are_void(bench: Bench) -> None:
+    """A second worker was about to begin; its `started` came after the first one's end."""
     job, tenant = bench.job(1), bench.tenant
     await bench.take(
         started(job, 1, tenant=tenant, offset=0),
-        started(job, 2, tenant=tenant, offset=1),
-        delta(job, (2, 2), tenant=tenant, offset=2),
-        completed(job, (1, 2), tenant=tenant, offset=3),
+        completed(job, (1, 2), tenant=tenant, offset=1),
+        started(job, 2, tenant=tenant, offset=2),
+        delta(job, (2, 2), tenant=tenant, offset=3),
     )
 
     events = await bench.table.events(bench.scope, job)
-    for_a_follower = await bench.table.events(bench.scope, job, after=Position(2, 2))
+    state = await bench.table.get(bench.scope, job)
 
     assert [event.type for event in events] == ["started", "completed"]
-    assert [event.type for event in for_a_follower] == ["completed"]
+    assert state is not None
+    assert (state.status, state.attempt, state.superseded) == (JobStatus.COMPLETED, 1, None)
+
+
+async def test_an_end_behind_the_start_of_a_later_attempt_is_superseded_and_booked(
+    bench: Bench,
+) -> None:
+    """A worker slept, was thought dead, woke up and finished."""
+    job, tenant = bench.job(1), bench.tenant
+    zombie = completed(job, (1, 3), "stale", tenant=tenant, offset=4)
+    await bench.take(
+        request_record(job, tenant=tenant),
+        started(job, 1, tenant=tenant, offset=0),
+        started(job, 2, tenant=tenant, offset=1),
+        delta(job, (2, 2), tenant=tenant, offset=2),
+        delta(job, (1, 2), "stale", tenant=tenant, offset=3),
+        zombie,
+    )
+    between = await bench.table.get(bench.scope, job)
+    await bench.take(completed(job, (2, 3), "fresh", tenant=tenant, offset=5), zombie)
+
+    state = await bench.table.get(bench.scope, job)
+    events = await bench.table.events(bench.scope, job)
+
+    assert between is not None
+    assert between.superseded is not None
+    assert (between.status, between.superseded.count) == (JobStatus.RUNNING, 1)
+    assert state is not None
+    assert (state.status, state.attempt) == (JobStatus.COMPLETED, 2)
+    assert state.output is not None
+    assert state.output.kind == "chat"
+    assert state.output.choices[0].text == "fresh"
+    assert state.superseded is not None
+    assert state.superseded.count == 1
+    assert state.superseded.usage.cost_usd == state.usage.cost_usd
+    assert [str(event.position) for event in events] == ["1-1", "2-1", "2-2", "2-3"]
+
+
+async def test_an_end_that_came_twice_is_booked_once(bench: Bench) -> None:
+    """The broker's answer to the first write was lost: the worker wrote it again."""
+    job, tenant = bench.job(1), bench.tenant
+
+    await bench.take(
+        started(job, tenant=tenant, offset=0),
+        completed(job, (1, 2), tenant=tenant, offset=1),
+        completed(job, (1, 2), tenant=tenant, offset=2),
+    )
+
+    state = await bench.table.get(bench.scope, job)
+    assert state is not None
+    assert (state.status, state.superseded) == (JobStatus.COMPLETED, None)
+
+
+async def test_a_fence_that_is_folded_late_still_holds(bench: Bench) -> None:
+    """Records may be folded in any order; the log's order decides."""
+    job, tenant = bench.job(1), bench.tenant
+
+    await bench.take(completed(job, (1, 2), "stale", tenant=tenant, offset=4))
+    await bench.take(completed(job, (2, 2), "fresh", tenant=tenant, offset=6))
+    early = await bench.table.get(bench.scope, job)
+    await bench.take(started(job, 2, tenant=tenant, offset=3))
+    state = await bench.table.get(bench.scope, job)
+
+    assert early is not None
+    assert early.attempt == 1
+    assert state is not None
+    assert state.attempt == 2
+    assert state.output is not None
+    assert state.output.kind == "chat"
+    assert state.output.choices[0].text == "fresh"

@@ -18,6 +18,7 @@ from penstock_contracts.requests import (
     Priority,
     SearchInput,
 )
+from penstock_contracts.state import Superseded
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
@@ -120,6 +121,11 @@ class JobBody(BaseModel):
     metadata: Metadata | None = None
     attempt: int | None = Field(default=None, ge=0)
     usage: Usage | None = None
+    superseded: Superseded | None = Field(
+        default=None,
+        description="Attempts that ended after a later one had begun: their results are void, their"
+        " usage is to be added to `usage`. Rare; absent otherwise.",
+    )
     error: JobError | None = None
     output: Output | None = Field(
         default=None, description="The result, unless it is large: then only `links.result` has it."

@@ -65,13 +65,13 @@ def test_text_when_attempt_begins_anew_then_dropped() -> None:
     assert reader.text() == "right"
 
 
-def test_end_when_of_earlier_attempt_then_counts() -> None:
+def test_end_when_behind_the_start_of_a_later_attempt_then_does_not_count() -> None:
     reader, taken = fed(
         ("started", "1-1", ""), ("started", "2-1", ""), ("completed", "1-2", "done")
     )
 
-    assert taken[-1] is Taken.APPLIED
-    assert reader.status is JobStatus.COMPLETED
+    assert taken[-1] is Taken.OLD
+    assert reader.status is JobStatus.RUNNING
 
 
 def test_snapshot_when_taken_then_replaces_everything() -> None:

@@ -257,14 +257,29 @@ async def test_resume_when_reader_has_seen_the_end_then_nothing_more(source: str
     assert world.streams.open_streams == 0
 
 
-async def test_resume_when_earlier_attempt_ended_the_job_then_its_end_comes() -> None:
+async def test_resume_when_a_zombie_ended_behind_the_fence_then_its_end_does_not_count() -> None:
     world = World()
     world.folded(*a_run("a"), an_event("started", "2-1"), an_event("delta", "2-2", text="b"))
     world.folded(an_event("completed", "1-3", text="a"))
 
     joined = await world.join("2-2")
+    world.live(an_event("completed", "1-3", text="a"), an_event("delta", "2-3", text="b"))
+    world.live(an_event("completed", "2-4", text="b"))
 
-    assert [event.type for event in joined.backlog] == ["completed"]
+    assert joined.backlog == []
+    assert [item.position for item in world.got] == [(2, 3), (2, 4)]
+
+
+async def test_resume_when_the_ring_has_only_a_zombies_end_then_the_table_knows_better() -> None:
+    """A reader that was cut off at the first attempt comes to a gateway that has just started."""
+    world = World()
+    world.folded(*a_run("a"), an_event("started", "2-1"))
+    world.live(an_event("completed", "1-3", text="a"))
+
+    joined = await world.join("1-2")
+
+    assert [str(event.position) for event in joined.backlog] == ["2-1"]
+    assert not joined.is_over
 
 
 async def test_live_when_terminal_came_then_stream_is_over() -> None:

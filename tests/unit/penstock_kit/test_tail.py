@@ -98,7 +98,7 @@ def test_ring_when_event_comes_again_or_late_then_dropped() -> None:
     assert places(hub) == ["1-1", "1-2", "2-1"]
 
 
-def test_ring_when_earlier_attempt_ends_the_job_then_that_is_the_end() -> None:
+def test_ring_when_earlier_attempt_ends_behind_the_fence_then_that_is_not_the_end() -> None:
     hub = a_hub()
     hub.feed(an_event("started", "1-1"))
     hub.feed(an_event("started", "2-1"))
@@ -106,7 +106,22 @@ def test_ring_when_earlier_attempt_ends_the_job_then_that_is_the_end() -> None:
     hub.feed(an_event("completed", "1-2", text="late"))
     hub.feed(an_event("completed", "2-2", text="later"))
 
-    assert places(hub) == ["1-1", "2-1", "1-2"]
+    assert places(hub) == ["1-1", "2-1", "2-2"]
+
+
+def test_ring_when_the_start_has_left_it_then_the_fence_still_holds() -> None:
+    hub = a_hub(max_events=2)
+    other = a_job("two")
+    hub.feed(an_event("started", "1-1"))
+    hub.feed(an_event("started", "2-1"))
+    hub.feed(an_event("started", "1-1", job=other))
+    hub.feed(an_event("delta", "1-2", job=other))
+    assert places(hub) == []
+
+    hub.feed(an_event("completed", "1-2", text="late"))
+    hub.feed(an_event("completed", "2-2", text="right"))
+
+    assert places(hub) == ["2-2"]
 
 
 def test_subscriber_when_event_is_of_another_tenant_or_user_then_not_called() -> None:

@@ -7,7 +7,9 @@ idempotent: whatever the way, the result is the same. `lua/fold.lua` is the same
 
     meta      what was asked: the request knows best, then the queued event, then started events
     progress  where it stands: the highest (attempt, seq) of queued, started and retrying wins
-    ending    how it ended: the terminal event that came first in the log wins, for ever
+    starts    where in the log which attempt was started: what is needed for the fence
+    endings   all terminal events; the first in the log that no later attempt's start stands before
+              is how the job ended (`jobs/fence.py`), the others are superseded and still booked
     started   when it was first started: the earliest instant
     top       the highest (attempt, seq) of any event
 """
@@ -23,7 +25,26 @@ import orjson
 from penstock_contracts.events import JobStatus, Position
 from penstock_contracts.state import JobState
 
-__all__ = ["Ending", "Facets", "Meta", "MetaRank", "Progress", "join", "state_of", "status_of"]
+from penstock_kit.jobs.fence import (
+    Ending,
+    Start,
+    ending_that_counts,
+    join_endings,
+    join_starts,
+    superseded,
+)
+
+__all__ = [
+    "Ending",
+    "Facets",
+    "Meta",
+    "MetaRank",
+    "Progress",
+    "Start",
+    "join",
+    "state_of",
+    "status_of",
+]
 
 
 _NOWHERE = Position(0, 0)
@@ -56,31 +77,20 @@ class Meta(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the job stood at a position; `body` is JSON of model, provider and retried error."""
+    """Where the job stood at a position; `body` is JSON of model, provider and retried error.
+
+    `until_ms`: when the call has ended at the latest, or when the next attempt is due; 0: unknown.
+    """
 
     position: Position
     status: JobStatus
     body: bytes
+    until_ms: int = 0
 
     @property
     def tie(self) -> int:
         """As in `Meta`."""
         return zlib.crc32(self.body)
-
-
-class Ending(NamedTuple):
-    """The terminal event and its place in the log; `body` is JSON of members without output.
-
-    `event` is the terminal event itself, with its output: what `events` replays and where `get`
-    takes output from.
-    """
-
-    partition: int
-    offset: int
-    position: Position
-    status: JobStatus
-    body: bytes
-    event: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +99,26 @@ class Facets:
 
     meta: Meta | None = None
     progress: Progress | None = None
-    ending: Ending | None = None
+    starts: tuple[Start, ...] = ()
+    endings: tuple[Ending, ...] = ()
     started_ms: int | None = None
     top: Position = _NOWHERE
     has_output: bool = False
 
+    @property
+    def ending(self) -> Ending | None:
+        """How the job ended; None while it has not."""
+        return ending_that_counts(self.endings, self.starts)
+
 
 def join(left: Facets, right: Facets) -> Facets:
     """The state of a job of which both are known."""
+    starts = join_starts(left.starts, right.starts)
     return Facets(
         meta=_winner(left.meta, right.meta, _meta_order),
         progress=_winner(left.progress, right.progress, _progress_order),
-        ending=_winner(left.ending, right.ending, _ending_order),
+        starts=starts,
+        endings=join_endings(left.endings, right.endings, starts),
         started_ms=min(
             (at for at in (left.started_ms, right.started_ms) if at is not None), default=None
         ),
@@ -111,8 +129,9 @@ def join(left: Facets, right: Facets) -> Facets:
 
 def status_of(facets: Facets) -> JobStatus | None:
     """The status that others see; None while nothing but pieces of output are known."""
-    if facets.ending is not None:
-        return facets.ending.status
+    ending = facets.ending
+    if ending is not None:
+        return ending.status
     if facets.progress is not None:
         return facets.progress.status
     return JobStatus.QUEUED if facets.meta is not None else None
@@ -127,13 +146,13 @@ def state_of(tenant: str, job: str, facets: Facets, *, with_output: bool) -> Job
     for body in (facets.meta, facets.progress):
         if body is not None:
             members |= orjson.loads(body.body)
-    top = facets.top
-    if facets.ending is not None:
+    top, ending = facets.top, facets.ending
+    if ending is not None:
         members.pop("error", None)  # of an earlier attempt
-        members |= orjson.loads(facets.ending.body)
-        top = facets.ending.position
+        members |= orjson.loads(ending.body)
+        top = ending.position
         if with_output and status is JobStatus.COMPLETED:
-            members["output"] = orjson.loads(facets.ending.event).get("output")
+            members["output"] = orjson.loads(ending.event or b"{}").get("output")
     if facets.started_ms is not None:
         members["started_at"] = instant(facets.started_ms)
     return JobState.model_validate(
@@ -144,6 +163,7 @@ def state_of(tenant: str, job: str, facets: Facets, *, with_output: bool) -> Job
             "status": status,
             "attempt": top.attempt,
             "seq": top.seq,
+            "superseded": superseded(facets.endings, ending),
         }
     )
 
@@ -170,7 +190,3 @@ def _meta_order(meta: Meta) -> tuple[int, int, int]:
 
 def _progress_order(progress: Progress) -> tuple[Position, int]:
     return (progress.position, -progress.tie)
-
-
-def _ending_order(ending: Ending) -> tuple[int, int]:
-    return (-ending.partition, -ending.offset)

@@ -12,7 +12,7 @@ from penstock_contracts.events import Position
 from penstock_kit.jobs.facets import Facets
 from penstock_kit.jobs.patches import JobPatch, join_patches
 from penstock_kit.jobs.replay import decode_prefix, encode_prefix, merge_events
-from penstock_kit.jobs.stored import TENANTS_KEY, facets_of
+from penstock_kit.jobs.stored import TENANTS_KEY, facets_of, starts_text
 from penstock_kit.jobs.view import StoredEvent
 from penstock_kit.redis_client import RedisClient, load_script, redis_errors
 from penstock_kit.tenancy import TenantScope
@@ -104,8 +104,7 @@ class JobFold:
     def _arguments(self, patch: JobPatch, *, repair: bool) -> list[str | bytes | int | float]:
         """What `fold.lua` expects; an absent facet is a row of empty strings."""
         facets, policy = patch.facets, self._policy
-        meta, progress, ending = facets.meta, facets.progress, facets.ending
-        state_offset = "" if patch.state_offset is None else patch.state_offset
+        meta, progress = facets.meta, facets.progress
         arguments: list[str | bytes | int | float] = [
             patch.job,
             int((policy.ttl + _SLACK).total_seconds()),
@@ -116,25 +115,28 @@ class JobFold:
         arguments += (
             (meta.rank, meta.created_ms, meta.tie, meta.user or "", meta.body) if meta else _NONE
         )
-        arguments += (
-            (*progress.position, progress.tie, progress.status.value, progress.body)
-            if progress
-            else _NONE
-        )
+        arguments.append(int(repair))
         arguments += (
             (
-                ending.partition,
-                ending.offset,
-                *ending.position,
-                ending.status.value,
-                ending.body,
-                ending.event,
+                *progress.position,
+                progress.tie,
+                progress.status.value,
+                progress.body,
+                progress.until_ms,
             )
-            if ending
-            else (*_NONE, "", "")
+            if progress
+            else (*_NONE, "")
         )
-        started = "" if facets.started_ms is None else facets.started_ms
-        arguments += (started, *facets.top, int(facets.has_output), state_offset, int(repair))
+        arguments += (starts_text(facets.starts), len(facets.endings))
+        for ending in facets.endings:
+            place = (ending.partition, ending.offset, *ending.position)
+            arguments += (*place, ending.status.value, ending.body, ending.event)
+        arguments += (
+            "" if facets.started_ms is None else facets.started_ms,
+            *facets.top,
+            int(facets.has_output),
+            "" if patch.state_offset is None else patch.state_offset,
+        )
         for event in patch.events:
             arguments += (*event.position, event.type, event.value)
         return arguments

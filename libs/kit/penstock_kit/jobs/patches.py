@@ -33,6 +33,7 @@ from penstock_kit.jobs.facets import (
     Meta,
     MetaRank,
     Progress,
+    Start,
     join,
     milliseconds,
 )
@@ -108,7 +109,7 @@ def patch_of_event(record: Record, *, ids: JobIds) -> JobPatch:
         raise Rejected(str(problem), code="schema_mismatch", field=problem.field) from None
     tenant = _tenant_of(record, envelope, event, ids)
     facets = _facets_of(record, envelope, event, data)
-    is_replayed = facets.ending is None
+    is_replayed = not facets.endings
     kept = (StoredEvent(event.position, event.type, data),) if is_replayed else ()
     return JobPatch(tenant, event.job, facets, kept)
 
@@ -153,18 +154,31 @@ def _facets_of(record: Record, envelope: Envelope, event: JobEvent, data: bytes)
     if isinstance(event, Started):
         known = {"task": event.task, "user": envelope.user}
         meta = Meta(MetaRank.STARTED, milliseconds(event.at), envelope.user, orjson.dumps(known))
-        progress = _progress(event, JobStatus.RUNNING)
-        return Facets(meta=meta, progress=progress, started_ms=milliseconds(event.at), top=top)
+        return Facets(
+            meta=meta,
+            progress=_progress(event, JobStatus.RUNNING),
+            starts=(Start(record.partition, record.offset, event.attempt),),
+            started_ms=milliseconds(event.at),
+            top=top,
+        )
     if isinstance(event, Retrying):
         return Facets(progress=_progress(event, JobStatus.RETRYING), top=top)
     if event.type in ("delta", "reset"):
         return Facets(top=top, has_output=event.type == "delta")
-    return Facets(ending=_ending(record, event, data), top=top)
+    return Facets(endings=(_ending(record, event, data),), top=top)
 
 
 def _progress(event: JobEvent, status: JobStatus) -> Progress:
     body = {} if isinstance(event, Queued) else _members(event, {"model", "provider", "error"})
-    return Progress(event.position, status, orjson.dumps(body))
+    return Progress(event.position, status, orjson.dumps(body), _until_ms(event))
+
+
+def _until_ms(event: JobEvent) -> int:
+    if isinstance(event, Started) and event.until is not None:
+        return milliseconds(event.until)
+    if isinstance(event, Retrying):
+        return milliseconds(event.at) + int(event.delay_s * 1000)
+    return 0
 
 
 def _ending(record: Record, event: JobEvent, data: bytes) -> Ending:

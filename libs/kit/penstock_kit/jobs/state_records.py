@@ -18,7 +18,7 @@ from penstock_contracts.events import JobStatus, Position
 from penstock_contracts.topics import STATE
 
 from penstock_kit.errors import Rejected
-from penstock_kit.jobs.facets import Ending, Facets, Meta, Progress, state_of
+from penstock_kit.jobs.facets import Ending, Facets, Meta, Progress, Start, state_of
 from penstock_kit.jobs.fold import Changed
 from penstock_kit.jobs.patches import JobPatch
 from penstock_kit.kafka.ports import OutRecord, Record
@@ -64,8 +64,12 @@ def patch_of_state(record: Record) -> JobPatch:
 
 
 def _encode(facets: Facets) -> bytes:
-    meta, progress, ending = facets.meta, facets.progress, facets.ending
+    meta, progress, counts = facets.meta, facets.progress, facets.ending
     plain: dict[str, Any] = {
+        "starts": [list(start) for start in facets.starts],
+        "endings": [
+            _plain_ending(ending, is_in_value=ending is counts) for ending in facets.endings
+        ],
         "started_ms": facets.started_ms,
         "top": list(facets.top),
         "has_output": facets.has_output,
@@ -74,32 +78,45 @@ def _encode(facets: Facets) -> bytes:
         plain["meta"] = [meta.rank, meta.created_ms, meta.user, meta.body.decode()]
     if progress is not None:
         body = progress.body.decode()
-        plain["progress"] = [*progress.position, progress.status.value, body]
-    if ending is not None:
-        event = orjson.loads(ending.event)
-        event.pop("output", None)  # it is in the value
-        plain["ending"] = [
-            ending.partition,
-            ending.offset,
-            *ending.position,
-            ending.status.value,
-            ending.body.decode(),
-            event,
+        plain["progress"] = [
+            *progress.position,
+            progress.status.value,
+            body,
+            progress.until_ms,
         ]
     return orjson.dumps(plain)
 
 
+def _plain_ending(ending: Ending, *, is_in_value: bool) -> list[Any]:
+    event = None
+    if is_in_value and ending.event:
+        event = orjson.loads(ending.event)
+        event.pop("output", None)  # it is in the value
+    return [
+        ending.partition,
+        ending.offset,
+        *ending.position,
+        ending.status.value,
+        ending.body.decode(),
+        event,
+    ]
+
+
 def _decode(raw: bytes, output: Any) -> Facets:
     plain = orjson.loads(raw)
-    meta, progress, ending = (plain.get(name) for name in ("meta", "progress", "ending"))
+    meta, progress = plain.get("meta"), plain.get("progress")
     return Facets(
         meta=None if meta is None else Meta(meta[0], meta[1], meta[2], meta[3].encode()),
         progress=None
         if progress is None
         else Progress(
-            Position(progress[0], progress[1]), JobStatus(progress[2]), progress[3].encode()
+            Position(progress[0], progress[1]),
+            JobStatus(progress[2]),
+            progress[3].encode(),
+            progress[4],
         ),
-        ending=None if ending is None else _decode_ending(ending, output),
+        starts=tuple(Start(*start) for start in plain["starts"]),
+        endings=tuple(_decode_ending(ending, output) for ending in plain["endings"]),
         started_ms=plain["started_ms"],
         top=Position(*plain["top"]),
         has_output=plain["has_output"],
@@ -108,9 +125,13 @@ def _decode(raw: bytes, output: Any) -> Facets:
 
 def _decode_ending(plain: list[Any], output: Any) -> Ending:
     partition, offset, attempt, seq, status, body, event = plain
-    if output is not None:
+    if event is not None and output is not None:
         event["output"] = output
-    position = Position(attempt, seq)
     return Ending(
-        partition, offset, position, JobStatus(status), body.encode(), orjson.dumps(event)
+        partition,
+        offset,
+        Position(attempt, seq),
+        JobStatus(status),
+        body.encode(),
+        b"" if event is None else orjson.dumps(event),
     )

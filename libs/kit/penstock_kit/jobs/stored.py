@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import orjson
 from penstock_contracts.events import JobStatus, Position
 
-from penstock_kit.jobs.facets import Ending, Facets, Meta, Progress
+from penstock_kit.jobs.facets import Ending, Facets, Meta, Progress, Start
 
-__all__ = ["EPOCH_KEY", "FACET_FIELDS", "TENANTS_KEY", "facets_of"]
+__all__ = ["EPOCH_KEY", "FACET_FIELDS", "TENANTS_KEY", "facets_of", "starts_text"]
 
 EPOCH_KEY = "ps:epoch"
 """Set once the table is complete. Absent: Redis came up empty, and the recorder rebuilds the
@@ -18,8 +19,8 @@ TENANTS_KEY = "ps:tenants"
 
 FACET_FIELDS = (
     "m_rank", "m_ms", "user", "meta",
-    "p_attempt", "p_seq", "p_status", "progress",
-    "e_part", "e_off", "e_attempt", "e_seq", "e_status", "ending", "end",
+    "p_attempt", "p_seq", "p_status", "progress", "p_until",
+    "starts", "ends", "e_part", "e_off", "end",
     "started", "attempt", "seq", "output",
 )  # fmt: skip
 """The order in which `fold.lua` replies and readers ask."""
@@ -29,36 +30,53 @@ def facets_of(fields: Sequence[bytes | None]) -> Facets:
     """The facets behind the values of `FACET_FIELDS`; a job that is not there has none."""
     (
         m_rank, m_ms, user, meta,
-        p_attempt, p_seq, p_status, progress,
-        e_part, e_off, e_attempt, e_seq, e_status, ending, end,
+        p_attempt, p_seq, p_status, progress, p_until,
+        starts, ends, e_part, e_off, end,
         started, attempt, seq, output,
     ) = fields  # fmt: skip
+    counts = None if e_part is None else (int(e_part), int(e_off or 0))
     return Facets(
         meta=None
         if m_rank is None
         else Meta(int(m_rank), int(m_ms or 0), user.decode() if user else None, meta or b"{}"),
         progress=None
         if p_attempt is None
-        else Progress(_position(p_attempt, p_seq), _status(p_status), progress or b"{}"),
-        ending=None
-        if e_part is None
-        else Ending(
-            int(e_part),
-            int(e_off or 0),
-            _position(e_attempt, e_seq),
-            _status(e_status),
-            ending or b"{}",
-            end or b"{}",
+        else Progress(
+            _position(p_attempt, p_seq),
+            JobStatus((p_status or b"").decode()),
+            progress or b"{}",
+            int(p_until or 0),
         ),
+        starts=_parse_starts(starts or b""),
+        endings=tuple(_endings(ends or b"[]", counts, end or b"{}")),
         started_ms=None if started is None else int(started),
         top=_position(attempt, seq),
         has_output=output == b"1",
     )
 
 
+def starts_text(starts: Sequence[Start]) -> str:
+    """Starts as they lie in the hash."""
+    return " ".join(f"{start.partition}:{start.offset}:{start.attempt}" for start in starts)
+
+
+def _parse_starts(text: bytes) -> tuple[Start, ...]:
+    """The inverse of `starts_text`."""
+    return tuple(Start(*map(int, start.split(b":"))) for start in text.split())
+
+
+def _endings(raw: bytes, counts: tuple[int, int] | None, event: bytes) -> Iterator[Ending]:
+    """All endings; only the one that counts has its event here."""
+    for partition, offset, attempt, seq, status, body in orjson.loads(raw):
+        yield Ending(
+            int(partition),
+            int(offset),
+            Position(int(attempt), int(seq)),
+            JobStatus(status),
+            body.encode(),
+            event if (partition, offset) == counts else b"",
+        )
+
+
 def _position(attempt: bytes | None, seq: bytes | None) -> Position:
     return Position(int(attempt or 0), int(seq or 0))
-
-
-def _status(text: bytes | None) -> JobStatus:
-    return JobStatus((text or b"").decode())

@@ -62,7 +62,7 @@ class StreamAssembler:
         kind = event["type"]
         if self.is_over:
             return Taken.OLD
-        taken = self._check(place, is_terminal=kind in TERMINAL)
+        taken = self._check(place)
         if taken is Taken.APPLIED:
             self._apply(place, kind, event)
         return taken
@@ -77,7 +77,17 @@ class StreamAssembler:
         self._append(snapshot.get("deltas", ()))
         self._keep_ending(snapshot)
 
-    def _check(self, place: Position, *, is_terminal: bool) -> Taken:
+    def skip_to(self, event: Mapping[str, Any]) -> None:
+        """Go on at an event although something before it is missing: for readers that cannot ask.
+
+        What is known of the same attempt stays.
+        """
+        place = Position(event["attempt"], event["seq"])
+        if self.position is None or place.attempt != self.position.attempt:
+            self._text.clear()
+        self.position = Position(place.attempt, place.seq - 1)
+
+    def _check(self, place: Position) -> Taken:
         last = self.position or Position(0, 0)
         if place.attempt == last.attempt:
             if place.seq <= last.seq:
@@ -85,7 +95,7 @@ class StreamAssembler:
             is_next = place.seq == last.seq + 1 or place.attempt == 0
             return Taken.APPLIED if is_next else Taken.GAP
         if place.attempt < last.attempt:
-            return Taken.APPLIED if is_terminal else Taken.OLD
+            return Taken.OLD  # its end too: who writes it was thought dead, another has begun anew
         return Taken.APPLIED if place.seq == 1 else Taken.GAP
 
     def _apply(self, place: Position, kind: str, event: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from enum import Enum
 
 from penstock_contracts.events import TERMINAL, Position
 
-__all__ = ["START", "Chain", "Gap", "Piece", "chain", "ends_late", "follows", "merge"]
+__all__ = ["START", "Chain", "Gap", "Piece", "chain", "follows", "merge"]
 
 START = Position(0, 0)
 """Before the first event of a job."""
@@ -58,17 +58,24 @@ def follows(place: Position, first: Position) -> bool:
 
 
 def merge(*sources: Iterable[Piece]) -> list[Piece]:
-    """All pieces once, by position, the first end last; merged ones replace their parts."""
+    """All pieces once, by position; merged ones replace their parts, nothing follows an end.
+
+    Each source knows at least as much of the log's order as the ones behind it: an end of an
+    attempt that an earlier source has seen a later attempt of is behind the fence, and left out.
+    """
     by_place: dict[Position, Piece] = {}
     ending: Piece | None = None
     for source in sources:
+        newest = max((place.attempt for place in by_place), default=0)
         for piece in source:
-            if piece.is_terminal:
-                ending = ending or piece
-            else:
+            if not piece.is_terminal:
                 by_place.setdefault(piece.position, piece)
+            elif ending is None and piece.position.attempt >= newest:
+                ending = piece
     merged: list[Piece] = []
     for place in sorted(by_place):
+        if ending is not None and place > ending.position:
+            break
         piece = by_place[place]
         while merged and merged[-1].first >= piece.first and piece.first != piece.position:
             merged.pop()  # its content is in this merged piece too
@@ -76,11 +83,6 @@ def merge(*sources: Iterable[Piece]) -> list[Piece]:
     if ending is not None:
         merged.append(ending)
     return merged
-
-
-def ends_late(place: Position, position: Position, *, is_terminal: bool) -> bool:
-    """Whether a worker of an earlier attempt ended the job: that counts wherever one stands."""
-    return is_terminal and position.attempt < place.attempt
 
 
 def chain(after: Position, pieces: Sequence[Piece], *, known: Position | None = None) -> Chain:
@@ -94,21 +96,17 @@ def chain(after: Position, pieces: Sequence[Piece], *, known: Position | None = 
         pieces: as `merge` gives them.
         known: the newest place that the job table knows of, which proves a place without its event.
     """
-    later = [
-        piece
-        for piece in pieces
-        if piece.position > after or (piece.is_terminal and piece.position != after)
-    ]
-    if pieces and pieces[-1].is_terminal and pieces[-1].position == after:
-        return Chain([])
+    later = [piece for piece in pieces if piece.position > after]
+    if not later and pieces and pieces[-1].is_terminal:
+        # A place behind the end was never part of the stream.
+        return Chain([], None if pieces[-1].position == after else Gap.LOST)
     if not later:
         is_anchored = after in (START, known) or any(piece.position == after for piece in pieces)
         return Chain([], None if is_anchored else Gap.LAG)
     newest_stored = max((piece.position for piece in pieces if piece.is_stored), default=START)
     place = after
     for piece in later:
-        is_next = piece.first == piece.position and follows(place, piece.first)
-        if not is_next and not ends_late(place, piece.position, is_terminal=piece.is_terminal):
+        if piece.first != piece.position or not follows(place, piece.first):
             return Chain([], Gap.LAG if piece.first > newest_stored else Gap.LOST)
         place = piece.position
     return Chain(later)

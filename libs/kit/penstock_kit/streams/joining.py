@@ -12,7 +12,7 @@ from penstock_contracts.events import Position
 from penstock_contracts.snapshot import Snapshot
 
 from penstock_kit.jobs.view import JobTable
-from penstock_kit.streams.history import ends_late, follows
+from penstock_kit.streams.history import follows
 from penstock_kit.streams.past import Opening, Past
 from penstock_kit.streams.snapshots import lost_at
 from penstock_kit.tail.hub import LiveEvents, Subscription
@@ -86,10 +86,10 @@ class JobStreams:
         """A job's stream after a place, or with a snapshot of all so far if `after` is None.
 
         Events that come while this runs are in the backlog; the sink is called from the caller's
-        next wait on. It gets each event once, in order, up to and with the first terminal event,
-        and none of another tenant. A job of which nothing is known yet gives an empty stream: the
-        caller checks ids (`JobIds`). If Redis is away the ring alone decides, and what it cannot
-        prove is `recovered=False`.
+        next wait on. It gets each event once, in order, up to and with the terminal event that
+        counts, none of an attempt that a later one has replaced, and none of another tenant. A job
+        of which nothing is known yet gives an empty stream: the caller checks ids (`JobIds`). If
+        Redis is away the ring alone decides, and what it cannot prove is `recovered=False`.
         """
         stream = _Stream(self._live, self._past, scope, job, sink, on_close=self._streams.discard)
         self._streams.add(stream)
@@ -182,7 +182,7 @@ class _Stream:
         for event in buffer:
             if opening.is_over:
                 break
-            if _comes_next(opening.last, event):
+            if follows(opening.last, event.position):
                 opening.backlog.append(event)
             elif event.position > opening.last:
                 return False
@@ -197,7 +197,7 @@ class _Stream:
         position = event.position
         # The common case by hand, once per event and reader: the next one of the same attempt.
         is_next = position.attempt == place.attempt and position.seq == place.seq + 1
-        if is_next or _comes_next(place, event):
+        if is_next or follows(place, position):
             self._place = position
             if event.is_terminal:
                 self._end()
@@ -223,11 +223,6 @@ class _Stream:
             self._sink(opening.snapshot)
         for event in opening.backlog:
             self._sink(event)
-
-
-def _comes_next(place: Position, event: TailedEvent) -> bool:
-    position = event.position
-    return follows(place, position) or ends_late(place, position, is_terminal=event.is_terminal)
 
 
 def _ignore(_: TailedEvent | Snapshot) -> None:

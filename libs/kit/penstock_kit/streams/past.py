@@ -71,7 +71,7 @@ class Past:
     async def read(self, scope: TenantScope, job: str, after: Position | None) -> Opening:
         """The begin of a stream after a place, or of all that is known if `after` is None."""
         ring = self._ring(scope, job)
-        if ring:
+        if ring and not _has_loose_end(ring, after):
             opening, _ = _open(scope, job, after, _Known(ring))
             if opening is not None:
                 return opening
@@ -84,6 +84,8 @@ class Past:
             except TableAway:
                 log.warning("stream.table_away", job=job)
                 break
+            if _is_end_in_doubt(known, after):
+                continue
             opening, gap = _open(scope, job, after, known)
             if opening is not None:
                 return opening
@@ -104,6 +106,22 @@ class Past:
             Piece(event.position, event.position, event.type, event.value)
             for event in self._live.recent(scope, job)
         ]
+
+
+def _has_loose_end(pieces: Sequence[Piece], after: Position | None) -> bool:
+    """Whether the ring has an end, but not all that was in the log before it since `after`.
+
+    The start of a later attempt may be among what it lacks: then the end does not count.
+    """
+    first = pieces[0].position
+    is_anchored = first.attempt == 0 or first == (1, 1) or (after is not None and first <= after)
+    return _is_ended(pieces) and not is_anchored
+
+
+def _is_end_in_doubt(known: _Known, after: Position | None) -> bool:
+    """Whether the end is known from the ring alone, and the table has not folded so far yet."""
+    is_told = known.state is not None and known.state.status.is_terminal
+    return bool(known.pieces) and not is_told and _has_loose_end(known.pieces, after)
 
 
 def _open(

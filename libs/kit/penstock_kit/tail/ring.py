@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Final
 
 from penstock_kit.tail.tailed import TailedEvent
@@ -13,15 +13,19 @@ _OVERHEAD_BYTES: Final = 600
 """What one event costs beside its value: objects, index entries and headers' strings (measured: 450
 to 600)."""
 
+_MAX_FENCES: Final = 20_000
+"""Jobs with a second attempt are rare; each costs about 200 bytes."""
+_OVER: Final = 1 << 62
+"""The fence of a job that has ended: above all attempts."""
+
 
 class EventRing:
     """Keeps events in the order in which they came; the oldest leave first.
 
     Within a job positions only rise, and nothing follows a terminal event: `add` refuses
-    repetitions, late events of an earlier attempt and what comes after the end. Only an end is
-    never too late: the first terminal event in the log counts, even one of an earlier attempt. So
-    what the ring holds of a job is always the newest part of its stream, without a hole of the
-    ring's own making.
+    repetitions, what comes after the end, and whatever a worker of an earlier attempt still writes
+    once a later one has begun, its end too (the fence). So what the ring holds of a job is always
+    the newest part of its stream, without a hole of the ring's own making.
     """
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
@@ -30,6 +34,7 @@ class EventRing:
         self._order: deque[TailedEvent] = deque()
         self._jobs: dict[tuple[str, str], deque[TailedEvent]] = {}
         self._bytes = 0
+        self._fences: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._order)
@@ -43,13 +48,16 @@ class EventRing:
         """Keep an event; False if the job's stream is already past it."""
         # By tenant too: an event under a foreign tenant must not make a job's own events look late.
         key = (event.tenant, event.job)
+        attempt = event.position.attempt
+        if self._fences and attempt < self._fences.get(key, 0):
+            return False
         events = self._jobs.get(key)
         if events is None:
             events = self._jobs[key] = deque()
-        else:
-            last = events[-1]
-            if last.is_terminal or (last.position >= event.position and not event.is_terminal):
-                return False
+        elif not self._follows(key, events[-1], event):
+            return False
+        if attempt > 1:
+            self._raise_fence(key, attempt)
         events.append(event)
         self._order.append(event)
         self._bytes += _size(event)
@@ -65,6 +73,25 @@ class EventRing:
         """The last event kept of a tenant's job."""
         events = self._jobs.get((tenant, job))
         return events[-1] if events else None
+
+    def _follows(self, key: tuple[str, str], last: TailedEvent, event: TailedEvent) -> bool:
+        if not last.is_terminal:
+            return event.position > last.position
+        if event.position.attempt <= last.position.attempt:
+            return False
+        if event.type == "started" or event.is_terminal:
+            # Behind an end: void, and so is all that follows.
+            self._raise_fence(key, _OVER)
+            return False
+        # Its start stands before all that was read here: so that end was behind the fence.
+        return True
+
+    def _raise_fence(self, key: tuple[str, str], attempt: int) -> None:
+        """Outlasts the job's events: those leave the ring while a slow attempt says nothing."""
+        self._fences[key] = attempt
+        self._fences.move_to_end(key)
+        if len(self._fences) > _MAX_FENCES:
+            self._fences.popitem(last=False)
 
     def _drop_oldest(self) -> None:
         event = self._order.popleft()

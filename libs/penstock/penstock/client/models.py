@@ -9,6 +9,7 @@ from penstock_contracts.models import Fact
 from penstock_contracts.parts import JobError, Output, Usage
 from penstock_contracts.requests import Priority
 from penstock_contracts.snapshot import Snapshot
+from penstock_contracts.state import Superseded
 from pydantic import Field
 
 __all__ = ["Job", "JobPage", "Links", "QueuePlace", "StreamEvent"]
@@ -53,6 +54,7 @@ class Job(Fact):
     metadata: dict[str, str] = Field(default_factory=dict)
     attempt: int | None = None
     usage: Usage | None = None
+    superseded: Superseded | None = None
     error: JobError | None = None
     output: Output | None = None
     queue: QueuePlace | None = None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from penstock_contracts.events import TERMINAL, Completed, DeltaEvent, JobEvent, Position
-from penstock_contracts.parts import ChatOutput, Delta, GenerateOutput, Output, TextDelta
+from typing import Any
+
+from penstock_contracts.events import Completed, Position
+from penstock_contracts.parts import ChatOutput, GenerateOutput, Output
 from penstock_contracts.snapshot import Snapshot
+from penstock_kit.streams.assembler import StreamAssembler, Taken
 
 from penstock.client.models import StreamEvent
 
@@ -23,58 +26,55 @@ def output_text(output: Output | None) -> str | None:
 class Transcript:
     """Folds events in. A new attempt with output voids the text of the one before.
 
+    The rules are those of `StreamAssembler`; here events come decoded, and their text is told.
+
     Attributes:
-        text: text of the first choice in the current attempt.
-        position: the last place that was taken in; resume after it.
         gaps: how often a `seq` was missing. The stream promises none.
         last: the event or snapshot that ended the job; None while it runs.
     """
 
     def __init__(self) -> None:
-        self.text = ""
-        self.position = START
         self.gaps = 0
         self.last: StreamEvent | None = None
+        self._stream = StreamAssembler()
+        self._result: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Text of the first choice in the current attempt."""
+        return self._stream.text() if self._result is None else self._result
+
+    @property
+    def position(self) -> Position:
+        """The last place that was taken in; resume after it."""
+        return self._stream.position or START
 
     def take(self, event: StreamEvent) -> str:
         """The text that the event adds; empty if it adds none. Repeated events change nothing."""
-        if event.position <= self.position:
-            if self.last is None and not isinstance(event, Snapshot) and event.type in TERMINAL:
-                self.last = event  # an earlier attempt ended the job: the first end counts
-            return ""
+        before = self.text
+        place = self.position
+        plain = event.model_dump(mode="json", exclude_none=True)
         if isinstance(event, Snapshot):
-            return self._take_snapshot(event)
-        return self._take_event(event)
+            if event.position <= place:
+                return ""
+            self._stream.apply_snapshot(plain)
+            self._result = output_text(event.output)
+        elif self._apply(plain) is Taken.OLD:
+            return ""
+        if self._stream.is_over and self.last is None:
+            self.last = event
+        is_anew = not isinstance(event, Snapshot) and event.attempt != place.attempt
+        return self.text if is_anew else self.text.removeprefix(before)
 
     @property
     def output(self) -> Output | None:
         """The job's result, once it is there inline."""
         return self.last.output if isinstance(self.last, Completed | Snapshot) else None
 
-    def _take_snapshot(self, snapshot: Snapshot) -> str:
-        before, self.position = self.text, snapshot.position
-        whole = output_text(snapshot.output)
-        self.text = _text_of(snapshot.deltas) if whole is None else whole
-        if snapshot.status.is_terminal:
-            self.last = snapshot
-        return self.text.removeprefix(before)
-
-    def _take_event(self, event: JobEvent) -> str:
-        if event.attempt != self.position.attempt:
-            self.text = ""
-            self.gaps += event.seq != 1
-        else:
-            # Before the first attempt numbers may be left out.
-            self.gaps += event.attempt > 0 and event.seq != self.position.seq + 1
-        self.position = event.position
-        if event.type in TERMINAL:
-            self.last = event
-        added = _text_of(event.deltas) if isinstance(event, DeltaEvent) else ""
-        self.text += added
-        return added
-
-
-def _text_of(deltas: list[Delta]) -> str:
-    return "".join(
-        delta.text for delta in deltas if isinstance(delta, TextDelta) and delta.choice == 0
-    )
+    def _apply(self, plain: dict[str, Any]) -> Taken:
+        taken = self._stream.apply_event(plain)
+        if taken is Taken.GAP:
+            self.gaps += 1
+            self._stream.skip_to(plain)
+            taken = self._stream.apply_event(plain)
+        return taken

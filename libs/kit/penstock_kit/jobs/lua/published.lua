@@ -12,5 +12,4 @@ if tonumber(ARGV[2]) > pub_off then
 end
 if pub_v == version then return {} end
 return { version, redis.call('HMGET', KEYS[1], 'm_rank', 'm_ms', 'user', 'meta', 'p_attempt', 'p_seq', 'p_status',
-  'progress', 'e_part', 'e_off', 'e_attempt', 'e_seq', 'e_status', 'ending', 'end', 'started', 'attempt', 'seq',
-  'output') }
+  'progress', 'p_until', 'starts', 'ends', 'e_part', 'e_off', 'end', 'started', 'attempt', 'seq', 'output') }

@@ -21,8 +21,8 @@ class BodyBudget:
 
     def __init__(self, max_bytes: int, used: Gauge) -> None:
         self._max_bytes = max_bytes
-        self._gauge = used
         self._used = 0
+        used.set_function(lambda: self._used)
 
     def share(self) -> BodyShare:
         """A share for one request; close it when the body is not needed any more."""
@@ -32,16 +32,12 @@ class BodyBudget:
         """Reserve bytes if they fit. What is alone always fits, however large."""
         if self._used > 0 and self._used + size > self._max_bytes:
             return False
-        self._set(self._used + size)
+        self._used += size
         return True
 
     def give_back(self, size: int) -> None:
         """The inverse of `take`."""
-        self._set(self._used - size)
-
-    def _set(self, used: int) -> None:
-        self._used = used
-        self._gauge.set(used)
+        self._used -= size
 
 
 class BodyShare:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from datetime import timedelta
+from itertools import islice
 from typing import Protocol
 
 from penstock_kit.clock import Clock
@@ -73,6 +74,7 @@ class LocalAdmissions:
     def settle(self, ask: Ask, reply: Reply) -> None:
         """See the port."""
         del reply
+        self._admitted.get(ask.scope.tenant, {}).pop(ask.job, None)
         if ask.claim is not None:
             self._remember(_key(ask), f"a:{ask.claim.fingerprint}")
 
@@ -105,7 +107,7 @@ class LocalAdmissions:
         if admitted is None:
             return 0
         oldest = now_ms - SETTLE // timedelta(milliseconds=1)
-        for job, at_ms in list(admitted.items())[:16]:
+        for job, at_ms in list(islice(admitted.items(), 16)):
             if at_ms < oldest or self._unfinished.knows(job):
                 del admitted[job]
         if not admitted:

@@ -13,6 +13,7 @@ from importlib import resources
 import structlog
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.redis_client import RedisClient, Script, redis_errors
+from penstock_kit.redis_line import ScriptLine
 
 from gateway.admission.rules import Quota
 from gateway.admission.store import EXACT_UP_TO, SETTLE, SLOTS, Ask, Reply, Verdict, WindowState
@@ -33,8 +34,8 @@ class RedisAdmissions:
     def __init__(self, redis: RedisClient, *, key_ttl: timedelta) -> None:
         self._redis = redis
         self._ttl_s = max(1, int(key_ttl.total_seconds()))
-        self._admit = _script(redis, "admit")
-        self._refund = _script(redis, "refund")
+        self._admit = ScriptLine(redis, _source("admit"))
+        self._refund = Script(redis, _source("refund"))
         self._notes: dict[str, str] = {}
         self._writing: asyncio.Task[None] | None = None
 
@@ -45,11 +46,12 @@ class RedisAdmissions:
         """Wait for the notes that are under way; works twice."""
         if self._writing is not None:
             await asyncio.wait({self._writing}, timeout=_STOP_S)
+        await self._admit.stop()
 
     async def admit(self, ask: Ask) -> Reply:
         """See the port."""
         with redis_errors("admitting a job"):
-            answer = await self._admit.run(self._admit_keys(ask), self._admit_arguments(ask))
+            answer = await self._admit.call(self._admit_keys(ask), self._admit_arguments(ask))
         figures = answer[5:]
         return Reply(
             Verdict(answer[0].decode()),
@@ -128,9 +130,8 @@ class RedisAdmissions:
         ]
 
 
-def _script(redis: RedisClient, name: str) -> Script:
-    source = resources.files("gateway.admission").joinpath(f"lua/{name}.lua").read_text("utf-8")
-    return Script(redis, source)
+def _source(name: str) -> str:
+    return resources.files("gateway.admission").joinpath(f"lua/{name}.lua").read_text("utf-8")
 
 
 def _window_key(ask: Ask, quota: Quota) -> str:

@@ -12,13 +12,9 @@ from embedder.wiring import build_service
 
 async def _make() -> Service:
     settings = load_settings(EmbedderSettings)
-    secrets = [
-        settings.auth.id_secret,
-        settings.embedder.qdrant_api_key,
-        settings.embedder.model.api_key,
-    ]
-    known = [secret.get_secret_value() for secret in secrets if secret is not None]
-    configure_logs(settings.log, "embedder", settings.instance, known_secrets=known)
+    configure_logs(
+        settings.log, "embedder", settings.instance, known_secrets=settings.known_secrets()
+    )
     return await build_service(settings)
 
 

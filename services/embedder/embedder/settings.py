@@ -141,6 +141,11 @@ class EmbedderSettings(PlatformSettings):
 
     embedder: EmbedderGroup
 
+    def known_secrets(self) -> list[str]:
+        """What must not turn up in logs and dead letters."""
+        secrets = (self.auth.id_secret, self.embedder.qdrant_api_key, self.embedder.model.api_key)
+        return [secret.get_secret_value() for secret in secrets if secret is not None]
+
     @model_validator(mode="after")
     def _drains_in_time(self) -> Self:
         require(

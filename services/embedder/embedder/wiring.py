@@ -32,6 +32,7 @@ from penstock_kit.tasks import TaskCatalog, load_tasks
 from penstock_kit.telemetry.health import AdminServer, Health
 from penstock_kit.telemetry.metrics import Metrics as MetricsMaker
 from penstock_kit.telemetry.metrics import process_registry
+from penstock_kit.telemetry.redaction import Redactor
 from penstock_kit.telemetry.tracing import TraceContext
 
 from embedder.batching import Batcher
@@ -128,6 +129,7 @@ async def build_service(settings: EmbedderSettings) -> Service:
         metrics=metrics,
         tenant_of=tenant_of,
         rules=rules,
+        redactor=Redactor(settings.known_secrets()),
     )
     withdrawals = Withdrawals(lanes, handler)
     board.on_cancel(withdrawals.on_cancel)

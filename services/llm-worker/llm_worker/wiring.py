@@ -27,6 +27,7 @@ from penstock_kit.tail.table import TopicTable
 from penstock_kit.tasks import load_tasks
 from penstock_kit.telemetry.health import AdminServer, Health
 from penstock_kit.telemetry.metrics import Metrics, process_registry
+from penstock_kit.telemetry.redaction import Redactor
 
 from llm_worker import VERSION
 from llm_worker.conversation_log import ConversationLog
@@ -101,6 +102,7 @@ async def build_service(settings: LlmWorkerSettings) -> Service:
         metrics=metrics,
         instance=settings.instance,
         rules=rules,
+        redactor=_redactor(settings, catalog),
     )
     worker = build_worker(around, settings.llm_worker, _policy(settings), on_fatal=fail)
     _check(health, worker, board, credentials)
@@ -133,6 +135,12 @@ def _policy(settings: LlmWorkerSettings) -> LanePolicy:
         revoke_deadline=min(REVOKE_DEADLINE, settings.kafka.session_timeout / 2),
         drain_timeout=settings.drain_timeout - FINISH_MARGIN,
     )
+
+
+def _redactor(settings: LlmWorkerSettings, catalog: Providers) -> Redactor:
+    """Knows every secret of this process: providers may quote our keys in what they say."""
+    keys = [settings.auth.id_secret, *(entry.api_key for entry in catalog.providers.values())]
+    return Redactor(key.get_secret_value() for key in keys if key is not None)
 
 
 def _prices(catalog: Providers) -> Iterable[str]:

@@ -23,6 +23,7 @@ from penstock_kit.lanes.rules import Rules
 from penstock_kit.rule_book import tenant_of
 from penstock_kit.tasks import TaskCatalog
 from penstock_kit.telemetry.metrics import Metrics
+from penstock_kit.telemetry.redaction import Redactor
 from penstock_kit.telemetry.tracing import TraceContext
 
 from llm_worker.coalescing import CoalescingPolicy
@@ -60,6 +61,7 @@ class Surroundings:
     metrics: Metrics
     instance: str
     rules: Rules | None = None
+    redactor: Redactor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ def build_worker(
         metrics=around.metrics,
         tenant_of=tenant_of,
         rules=around.rules,
+        redactor=around.redactor,
     )
     withdrawals = Withdrawals(lanes, handler)
 

@@ -28,6 +28,7 @@ from penstock_kit.lanes.runner import Handler, Runner
 from penstock_kit.lanes.stats import LaneStats
 from penstock_kit.lanes.window import TenantOf, Window
 from penstock_kit.telemetry.metrics import Metrics
+from penstock_kit.telemetry.redaction import Redactor
 
 __all__ = ["DrainCut", "Handler", "Lanes"]
 
@@ -63,6 +64,8 @@ class Lanes:
         name: of the service, in logs, metrics and dead letters.
         tenant_of: whose record it is, for turns and caps; None: all are one tenant's.
         rules: what operators say of records that wait.
+        redactor: takes the process's own secrets out of dead letters; None: those that look like
+            secrets.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Lanes:
         metrics: Metrics | None = None,
         tenant_of: TenantOf | None = None,
         rules: Rules | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
         self._policy = policy or LanePolicy()
         self._clock = clock or SystemClock()
@@ -104,7 +108,7 @@ class Lanes:
             window=self._window,
             handler=handler,
             fates=Fates(
-                dead_letters=DeadLetters(producer, clock=self._clock, by=name),
+                dead_letters=DeadLetters(producer, clock=self._clock, by=name, redactor=redactor),
                 retries=None if self._pump is None else self._pump.retries,
                 policy=self._policy,
                 metrics=LaneMetrics(metrics or Metrics(), name, self._read_stats),

@@ -65,15 +65,12 @@ async def test_call_when_others_are_cancelled_gets_its_own_reply(line: ScriptLin
 
 
 async def test_call_when_one_is_refused_answers_the_others(line: ScriptLine) -> None:
-    good, bad, fine = await asyncio.gather(
-        line.call(["k"], ["1"]),
-        line.call(["k"], ["bad"]),
-        line.call(["k"], ["2"]),
-        return_exceptions=True,
+    replies = await asyncio.gather(
+        *(line.call(["k"], [text]) for text in ("1", "bad", "2")), return_exceptions=True
     )
 
-    assert (good, fine) == ([b"k", b"1"], [b"k", b"2"])
-    assert isinstance(bad, ResponseError)
+    assert [replies[0], replies[2]] == [[b"k", b"1"], [b"k", b"2"]]
+    assert isinstance(replies[1], ResponseError)
 
 
 async def test_call_when_redis_forgot_the_script_loads_it(

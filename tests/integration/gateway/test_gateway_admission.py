@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -182,6 +183,37 @@ async def test_submit_when_redis_is_killed_goes_on_with_a_part_of_each_limit(
     assert "Redis is away" in ready.json()["notes"][0]["reason"]
     assert again == {202: 50, 429: 10}
     assert 1 <= log.count("admission.degraded") <= 2
+
+
+async def test_submit_when_redis_hangs_is_answered_after_one_time_out(
+    tmp_path: Path, kafka_bootstrap: str
+) -> None:
+    port = PortPicker().pick()
+    spec = redis_spec(data=tmp_path / "redis", port=port, log=tmp_path / "redis.log", keep=False)
+    process = run_process(spec)
+    url = f"redis://{LOOPBACK}:{port}/0"
+    try:
+        async with (
+            limited_gateway(tmp_path / "gateway", kafka_bootstrap, url) as gateway,
+            gateway.client() as client,
+        ):
+            assert await submit_many([client], 10) == {202: 10}
+            process.send_signal(signal.SIGSTOP)
+            first = await submit_many([client], 10)
+            again = await submit_many([client], 10)
+            process.send_signal(signal.SIGCONT)
+
+            async def is_restored() -> bool:
+                await client.post("/v1/jobs", json={**CHAT, "task": "embed"})
+                return await metric(gateway, "penstock_gateway_admission_degraded ") == 0
+
+            await eventually(is_restored)
+            alone = await metric(gateway, "penstock_gateway_admissions_local_total ")
+    finally:
+        end_group(process, timeout_s=2)
+
+    assert (first, again) == ({202: 10}, {202: 10})
+    assert alone >= 19
 
 
 async def test_gateway_when_the_limits_make_no_sense_does_not_start(

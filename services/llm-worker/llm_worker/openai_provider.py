@@ -19,6 +19,7 @@ from llm_worker.errors import Permanent, ProviderFault, Transient
 from llm_worker.ports import Batch, Call
 from llm_worker.provider_status import fault_of_status
 from llm_worker.providers_file import ProviderEntry
+from llm_worker.slots import Slots
 
 __all__ = ["OpenAIProvider"]
 
@@ -52,6 +53,25 @@ class _Deadlines:
         self.timeout.reschedule(now + _AFTER_DONE_S)
 
 
+_OVERLOADED = frozenset({429, 503, 529})
+
+
+class _FirstSeen:
+    """A sink that tells of the first batch, for the time that an answer takes to begin."""
+
+    __slots__ = ("_on_first", "_sink")
+
+    def __init__(self, sink: Callable[[Batch], None], on_first: Callable[[], None]) -> None:
+        self._sink = sink
+        self._on_first: Callable[[], None] | None = on_first
+
+    def __call__(self, batch: Batch) -> None:
+        if self._on_first is not None:
+            self._on_first()
+            self._on_first = None
+        self._sink(batch)
+
+
 class OpenAIProvider:
     """A provider from `providers.yaml`. SDK retries are off: the attempt loop owns them.
 
@@ -61,7 +81,7 @@ class OpenAIProvider:
     def __init__(self, name: str, entry: ProviderEntry) -> None:
         self.name = name
         self._entry = entry
-        self._slots = asyncio.Semaphore(entry.max_concurrency)
+        self._slots = Slots(entry.max_concurrency)
         http = openai.DefaultAioHttpClient(
             limits=httpx2.Limits(
                 max_connections=None, max_keepalive_connections=entry.max_concurrency
@@ -97,19 +117,27 @@ class OpenAIProvider:
             max_pieces=entry.max_response_tokens,
         )
         loop = asyncio.get_running_loop()
-        async with self._slots:
+        async with self._slots.place():
             on_sent()
             now = loop.time()
             total_at = now + min(call.timeout_s, entry.total_timeout.total_seconds())
             first_at = min(now + entry.first_token_timeout.total_seconds(), total_at)
             timeout = asyncio.timeout_at(first_at)
             deadlines = _Deadlines(timeout, entry.idle_timeout.total_seconds(), total_at)
+
+            def on_first() -> None:
+                self._slots.answered(loop.time() - now)
+
             try:
                 async with timeout:
-                    await self._read(call, reader, deadlines, sink)
+                    await self._read(call, reader, deadlines, _FirstSeen(sink, on_first))
             except TimeoutError as error:
                 if not reader.is_done:
                     raise self._too_slow(deadlines.phase) from error
+            except Transient as error:
+                if error.status in _OVERLOADED:
+                    self._slots.refused()
+                raise
         if not (reader.is_done or reader.is_finished):
             raise Transient(
                 f"provider {self.name!r} ended the stream in the middle of the answer; "

@@ -358,3 +358,47 @@ async def test_crash_when_a_record_is_stuck_then_what_finished_beyond_it_is_not_
         await until(lambda: successor.stats.queued == 0 and successor.stats.in_flight == 0)
     assert sorted({number(d) for d in [*work.done, *again.done]}) == list(range(50))
     assert len(again.done) == 5
+
+
+async def test_stats_when_some_is_done_then_work_left_tells_seconds(kafka_ports: Ports) -> None:
+    gate = asyncio.Event()
+
+    async def later_ones_wait(delivery: Delivery) -> Outcome:
+        await asyncio.sleep(0.02)
+        if number(delivery) >= 20:
+            await gate.wait()
+        return Done()
+
+    await kafka_ports.fill(60, keys=60)
+    work = Work(later_ones_wait)
+    async with running(kafka_ports, work, policy=LanePolicy(max_in_flight=10)) as lanes:
+        await until(lambda: len(work.done) > 0 and lanes.stats.lag > 0)
+        left = lanes.stats.work_left_s[kafka_ports.topic]
+        assert 0.001 <= left <= 60 * 10
+        assert lanes.stats.limit == 10
+        gate.set()
+        await until(lambda: lanes.stats.lag == 0)
+        assert lanes.stats.work_left_s == {kafka_ports.topic: 0.0}
+
+
+async def test_adaptive_when_the_dependency_is_busy_then_fewer_at_once_and_more_again(
+    kafka_ports: Ports,
+) -> None:
+    bears = 5
+
+    async def full_beyond(delivery: Delivery) -> Outcome:
+        if work.at_once > bears and delivery.deliveries == 1:
+            raise Busy("full", retry_after_s=0.001)
+        await asyncio.sleep(0.005)
+        return Done()
+
+    work = Work(full_beyond)
+    await kafka_ports.fill(300, keys=300)
+    policy = LanePolicy(max_in_flight=50, adaptive=True)
+    async with running(kafka_ports, work, policy=policy) as lanes:
+        await until(lambda: lanes.stats.limit < 25)
+        bears = 1000
+        await until(lambda: len(work.done) == 300)
+        await kafka_ports.fill(1500, keys=300, start=300)
+        await until(lambda: lanes.stats.limit == 50)
+    assert work.numbers[:300] == list(range(300))

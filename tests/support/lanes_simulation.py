@@ -177,10 +177,10 @@ class Simulation:
             self._check()
             if self.loop.time() > limit:
                 raise Broken(
-                    f"not done: {self.log.committed_offsets} of {ends}; {self.window.held=}"
+                    f"not done: {self.log.committed_offsets} of {ends}; {self.window.ruled=}"
                 )
         await self.runner.wait_idle()
-        if self.window.queued or self.window.running or self.window.held:
+        if self.window.queued or self.window.running or self.window.ruled:
             raise Broken("all is committed and something still waits")
 
     def _produce(self) -> None:

@@ -214,13 +214,13 @@ def test_rules_when_tenant_is_held_then_others_run_and_release_is_at_once() -> N
     rig.rules.judge = held("a")
     rig.give(rig.assign(), *numbered("a", 3), *numbered("b", 2))
     assert values(rig.start()) == ["b-0", "b-1"]
-    assert rig.window.held == 3
+    assert rig.window.ruled == 3
 
     rig.rules.judge = lambda _: None
     rig.window.judge_again()
 
     assert values(rig.start()) == ["a-0", "a-1", "a-2"]
-    assert rig.window.held == 0
+    assert rig.window.ruled == 0
 
 
 def test_rules_when_dropped_then_the_handler_is_told_by_which() -> None:
@@ -288,7 +288,7 @@ def test_rules_when_held_partition_leaves_then_nothing_of_it_runs(by: str) -> No
     rig.window.judge_again()
 
     assert rig.start() == []
-    assert rig.window.held == 0
+    assert rig.window.ruled == 0
 
 
 def held(tenant: str) -> Callable[[Record], Verdict | None]:

@@ -12,6 +12,7 @@ import structlog
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal, Retryable
 from penstock_kit.kafka.ports import Consumer, Producer, Record
+from penstock_kit.lanes.adapting import Adapting
 from penstock_kit.lanes.dead_letters import DeadLetters
 from penstock_kit.lanes.fates import Fates
 from penstock_kit.lanes.health import LaneHealth
@@ -25,7 +26,7 @@ from penstock_kit.lanes.retry_pump import RetryPump
 from penstock_kit.lanes.retry_topics import RetryTopics
 from penstock_kit.lanes.rules import Rules
 from penstock_kit.lanes.runner import Handler, Runner
-from penstock_kit.lanes.stats import LaneStats
+from penstock_kit.lanes.stats import LaneStats, take_stats
 from penstock_kit.lanes.window import TenantOf, Window
 from penstock_kit.telemetry.metrics import Metrics
 from penstock_kit.telemetry.redaction import Redactor
@@ -104,16 +105,18 @@ class Lanes:
                 on_due=self._pump_runner,
             )
         )
+        self._fates = Fates(
+            dead_letters=DeadLetters(producer, clock=self._clock, by=name, redactor=redactor),
+            retries=None if self._pump is None else self._pump.retries,
+            policy=self._policy,
+            metrics=LaneMetrics(metrics or Metrics(), name, self._read_stats, topics=topics),
+            name=name,
+        )
         self._runner = Runner(
             window=self._window,
             handler=handler,
-            fates=Fates(
-                dead_letters=DeadLetters(producer, clock=self._clock, by=name, redactor=redactor),
-                retries=None if self._pump is None else self._pump.retries,
-                policy=self._policy,
-                metrics=LaneMetrics(metrics or Metrics(), name, self._read_stats),
-                name=name,
-            ),
+            fates=self._fates,
+            adapting=Adapting(self._window, self._clock) if self._policy.adaptive else None,
             on_fatal=self._fail,
         )
         self._poller = Poller(
@@ -271,26 +274,14 @@ class Lanes:
                 self._fail(Fatal(sentence))
 
     def _read_stats(self) -> LaneStats:
-        partitions = [p for p in self._window.partitions if not p.is_retry]
-        oldest_ms = min(
-            (
-                slot.timestamp_ms
-                for partition in partitions
-                if (slot := partition.tracker.oldest) is not None and slot.timestamp_ms >= 0
-            ),
-            default=None,
-        )
-        now_s = self._clock.now().timestamp()
-        return LaneStats(
-            lag=sum(partition.lag for partition in partitions),
-            oldest_age_s=0.0 if oldest_ms is None else max(0.0, now_s - oldest_ms / 1000),
-            in_flight=self._window.running,
-            queued=self._window.queued,
+        return take_stats(
+            self._window,
+            self._clock,
             held=0 if self._pump is None else self._pump.held,
-            span=sum(partition.tracker.beyond_gap for partition in partitions),
+            resting=self._runner.resting,
+            retries=self._fates.retries,
             paused=self._poller.paused,
-            assigned=len(self._window.partitions),
-            silence_s=max(0.0, self._clock.monotonic() - self._poller.progress_at),
+            silence_s=self._clock.monotonic() - self._poller.progress_at,
         )
 
 

@@ -40,6 +40,9 @@ class Fates:
     """Turns outcomes and errors into writes. Everything is acknowledged when `settle` returns.
 
     `retries` None: records are tried again in place.
+
+    Attributes:
+        retries: records put back or moved to a retry topic so far.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Fates:
         self._limit = DeadLimit(policy.dead_per_minute, name=name)
         self._random = Random()  # noqa: S311 - jitter
         self._told_waiting_at = float("-inf")
+        self.retries = 0
 
     def done(self) -> None:
         """A record needs nothing more. The one fate that is on the way of every record."""
@@ -110,6 +114,7 @@ class Fates:
         entry.failures += retry.counts
         entry.state = retry.state
         self._metrics.retried.inc()
+        self.retries += 1
         if retry.in_place or self._retries is None:
             return retry.after
         if not await self._retries.write(entry.record, _note(entry, retry)):

@@ -74,6 +74,8 @@ class Retry:
         after: earliest next try, counted from when the broker has the retry record.
         counts: whether this was a failure; a parked record is not one.
         state: for the next delivery, at most 4 KiB. It survives a crash in a retry topic only.
+        is_overload: a dependency said that it is too much; with `LanePolicy.adaptive` fewer
+            handlers run at once for a while.
     """
 
     after: timedelta
@@ -82,6 +84,7 @@ class Retry:
     in_place: bool = False
     counts: bool = True
     state: bytes = b""
+    is_overload: bool = False
 
     def __post_init__(self) -> None:
         if not timedelta(0) <= self.after <= _LONGEST_WAIT:

@@ -33,6 +33,8 @@ class LanePolicy:
 
     Attributes:
         max_in_flight: handlers at work at the same time, 1 to 4096.
+        adaptive: fewer than that while handlers take longer than usual, raise `Busy` or return a
+            `Retry` with `is_overload`.
         tenant_in_flight: the same for one tenant; None: no bound of its own.
         window_records: records that may wait in memory, of all partitions together: within them
             tenants take turns. When it is full, partitions with more than their share are paused.
@@ -66,6 +68,7 @@ class LanePolicy:
     """
 
     max_in_flight: int = 256
+    adaptive: bool = False
     tenant_in_flight: int | None = None
     window_records: int = 10_000
     queue_per_partition: int = 10_000

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 from penstock_kit.errors import Fatal
+from penstock_kit.lanes.adapting import Adapting
 from penstock_kit.lanes.fates import Fates
 from penstock_kit.lanes.keys import Entry
 from penstock_kit.lanes.outcomes import Dead, Delivery, Done, Outcome
@@ -33,17 +34,24 @@ class Runner:
         window: Window,
         handler: Handler,
         fates: Fates,
+        adapting: Adapting | None = None,
         on_fatal: Callable[[Fatal], None],
     ) -> None:
         self._window = window
         self._handler = handler
         self._fates = fates
+        self._adapting = adapting
         self._on_fatal = on_fatal
         self._tasks: dict[Entry, asyncio.Task[None]] = {}
         self._timers: dict[Entry, asyncio.TimerHandle] = {}
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self.is_open = False
+
+    @property
+    def resting(self) -> int:
+        """Records that wait in place for their next try."""
+        return len(self._timers)
 
     def pump(self) -> None:
         """Start what may start."""
@@ -79,6 +87,8 @@ class Runner:
             self._window.abandon(entry)
             self._forget(entry)
             raise
+        if self._adapting is not None:
+            self._adapting.saw(entry, outcome)
         if isinstance(outcome, Done):
             self._fates.done()
             self._window.finish(entry)

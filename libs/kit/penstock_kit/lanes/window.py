@@ -19,6 +19,9 @@ __all__ = ["TenantOf", "Window"]
 
 TenantOf = Callable[[Record], str | None]
 
+_NEWEST = 0.05
+"""Weight of the last record in the mean time of a topic."""
+
 
 class Window:
     """Queues by key, the order in which keys run, and what is finished.
@@ -26,6 +29,7 @@ class Window:
     Attributes:
         limit: the most records in flight now; at most the policy's `max_in_flight`.
         may_start: asked with the present moment before anything starts.
+        service_s: mean seconds of a handler, by topic of the record.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Window:
         self.running = 0
         self.limit = policy.max_in_flight
         self.may_start: Callable[[float], bool] = lambda _: True
+        self.service_s: dict[str, float] = {}
 
     def accept(self, batch: Sequence[tuple[Partition, list[Record]]]) -> None:
         """Take in what the poll thread read."""
@@ -195,7 +200,7 @@ class Window:
         return sum(partition.depth for partition in self.partitions)
 
     @property
-    def held(self) -> int:
+    def ruled(self) -> int:
         """Those of them that wait because of a rule."""
         return self._held.count
 
@@ -240,7 +245,11 @@ class Window:
         partition = entry.queue.partition
         partition.running -= 1
         self.running -= 1
-        self._scheduler.ended(entry.share, self._clock.monotonic() - entry.started_at)
+        seconds = self._clock.monotonic() - entry.started_at
+        self._scheduler.ended(entry.share, seconds)
+        topic = partition.place.topic
+        mean_s = self.service_s.get(topic, seconds)
+        self.service_s[topic] = mean_s + _NEWEST * (seconds - mean_s)
         if entry.counted:
             self._held.ended(entry)
         if not partition.is_ours:

@@ -16,9 +16,9 @@ from uuid import uuid4
 import orjson
 import pytest
 from penstock import AsyncClient
+from penstock.errors import ExitStatus
 from penstock_contracts.envelope import Envelope, Headers, decode_event, encode_headers, sign
 from penstock_contracts.ids import JobIds, derived_job_id, new_uuid7
-from penstock_contracts.topics import EVENTS
 from penstock_kit.auth.producers import producer_secret
 from penstock_kit.kafka.ports import OutRecord
 from penstock_kit.kafka.producer import KafkaProducer
@@ -52,7 +52,9 @@ async def test_forged_records_run_nothing_show_nothing_and_are_counted(
         async with AsyncClient(stack.dev.gateway, stack.dev.api_key) as client:
             before = await client.submit("chat", "before", model="fake")
             await client.result(before.id, timeout=timedelta(seconds=60))
-            await _write(stack, [*_requests(stack), *_events(stack, before.id)])
+            forged = [*_requests(stack), *_events(stack, before.id)]
+            assert len(forged) == _ALL
+            await _write(stack, forged)
             during = await client.submit("chat", "during", model="fake")
             events = [event async for event in client.events(during.id)]
             await client.result(during.id, timeout=timedelta(seconds=60))
@@ -72,6 +74,28 @@ async def test_forged_records_run_nothing_show_nothing_and_are_counted(
     await _until(lambda: _counted(stack, "recorder", "recorder_skipped_total") >= _ALL)
     for service in ("gateway", "notifier"):
         assert _counted(stack, service, "tail_malformed_records_total") >= EVENT_LIES
+
+
+@pytest.mark.timeout(200)
+async def test_letter_whose_sender_nobody_proved_runs_only_when_an_operator_signs_for_it(
+    start_stack: StackStarter, tmp_path: Path
+) -> None:
+    with fake_provider(tmp_path, script="tokens=20;rate=200") as provider:
+        stack = start_stack(providers=provider.providers, verify_producers=True)
+        await _write(stack, [_request(_envelope(1, tenant="dev"))])
+        await _until(lambda: _dead(stack) == {"unsigned": 1})
+
+        refused = stack.cli("dlq", "redrive", "--code", "unsigned")
+        assert refused.returncode == ExitStatus.FAILED
+        assert "give --force" in refused.stdout
+        done = stack.cli("dlq", "redrive", "--code", "unsigned", "--force", "--json")
+        assert done.returncode == 0, done.stderr
+        (row,) = orjson.loads(done.stdout)["letters"]
+        async with AsyncClient(stack.dev.gateway, stack.dev.api_key) as client:
+            await client.result(row["new_job"], timeout=timedelta(seconds=60))
+        charged = [call["job"] for call in provider.calls() if call["event"] == "charged"]
+
+    assert charged == [row["new_job"]]
 
 
 _ALL = REQUESTS + EVENT_LIES
@@ -161,8 +185,6 @@ def _request(envelope: Envelope, *, secret: bytes | None = None) -> OutRecord:
 
 
 async def _write(stack: Stack, records: list[OutRecord]) -> None:
-    assert len(records) == _ALL
-    assert {record.topic for record in records} == {"ai.chat.requests.v1", EVENTS.name}
     producer = KafkaProducer(KafkaSettings(bootstrap=stack.dev.kafka), client_id="forger")
     await producer.start()
     await asyncio.gather(*(producer.send(record) for record in records))

@@ -123,6 +123,11 @@ class PlatformSettings(BaseSettings):
             "PENSTOCK_BLOBS__INLINE_LIMIT_BYTES must not be above PENSTOCK_BLOBS__MAX_BYTES",
         )
         require(
+            self.redis.timeout < self.redis.lease / 3,
+            "PENSTOCK_REDIS__TIMEOUT must be below a third of PENSTOCK_REDIS__LEASE, else one slow"
+            " answer makes a worker that lives look dead",
+        )
+        require(
             self.kafka.session_timeout < self.kafka.max_poll_interval,
             "PENSTOCK_KAFKA__SESSION_TIMEOUT must be below PENSTOCK_KAFKA__MAX_POLL_INTERVAL",
         )

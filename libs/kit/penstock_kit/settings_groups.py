@@ -61,6 +61,11 @@ class RedisSettings(Group):
     timeout: Seconds = Field(
         default=timedelta(seconds=1), description="Longest wait for one answer."
     )
+    lease: Seconds = Field(
+        default=timedelta(seconds=10),
+        description="A worker that has not renewed its lease of a running job for so long counts as"
+        " dead. It renews three times as often. The same in all workers.",
+    )
 
 
 class BlobSettings(Group):

@@ -89,6 +89,7 @@ async def build_service(settings: EmbedderSettings) -> Service:
         redis,
         KafkaEnds(settings.kafka, EVENTS.name),
         instance=f"{settings.instance}-{uuid4().hex[:8]}",
+        lease=settings.redis.lease,
     )
     model, store = build_model(settings.embedder.model), build_store(settings.embedder)
     own_metrics = Metrics(metrics)

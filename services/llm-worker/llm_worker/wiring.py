@@ -73,6 +73,7 @@ async def build_service(settings: LlmWorkerSettings) -> Service:
         redis,
         KafkaEnds(settings.kafka, EVENTS.name),
         instance=f"{settings.instance}-{uuid4().hex[:8]}",
+        lease=settings.redis.lease,
     )
     conversations = ConversationLog(
         producer=producer,

@@ -201,7 +201,7 @@ class Attempts:
 
     async def _settle(self, asking: _Asking, needed: Proof, *, until_ms: int) -> bytes:
         epoch = asking.delivery.epoch
-        about = asking.owner if needed is Proof.OWNER else f"assignment {epoch}"
+        about = asking.owner if needed >= Proof.OWNER else f"assignment {epoch}"
         return await self._doubts.settle(needed, about, until_ms=until_ms)
 
     async def _ask(self, asking: _Asking, proof: Proof, epoch: bytes) -> list[Any]:

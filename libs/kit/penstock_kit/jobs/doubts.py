@@ -26,7 +26,9 @@ class Proof(IntEnum):
     LOG = 1
     """The table is whole and has all events up to now."""
     OWNER = 2
-    """Also, who holds no lease is dead: all that live had the time to renew theirs."""
+    """Also, who let its lease run out is dead: all that live had the time to renew theirs."""
+    STRANGER = 3
+    """Also, who was never seen to hold a lease is dead: it has had a lease's time to appear."""
 
 
 class Doubts:
@@ -57,8 +59,11 @@ class Doubts:
             )
         since = self._first_doubt(about, table.epoch)
         is_past = 0 < until_ms < table.now_ms - _UNTIL_SLACK_MS
-        if needed is Proof.OWNER and not is_past:
+        if needed >= Proof.OWNER and not is_past:
             self._require_readable_leases(table)
+        waited_ms = (asyncio.get_running_loop().time() - since) * 1000
+        if needed is Proof.STRANGER and not is_past and waited_ms < self._leases.lease_ms:
+            raise _wait("who began this job without a lease has a lease's time to renew it")
         try:
             is_covered = await self._coverage.covers(since)
         except Retryable as away:

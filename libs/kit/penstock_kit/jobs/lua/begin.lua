@@ -2,8 +2,8 @@
 -- KEYS  job hash, ledger hash, lease; with a proof also the epoch of the table
 -- ARGV  owner, place of the record, lease ms, ledger ttl s, attempts made before as the record says, attempts that this very
 --       delivery counted, 1 if the job may be charged at most once, 1 if somebody else may have begun the record,
---       what is proven: 0 nothing, 1 the log up to now is folded, 2 also that who holds no lease is dead;
---       the epoch for which it is proven
+--       what is proven: 0 nothing, 1 the log up to now is folded, 2 also that who has let its lease run out is
+--       dead, 3 also that who was never seen to hold one is; the epoch for which it is proven
 -- Reply over status | moved | busy ms | early ms | doubt level until | lost attempt | begin attempt had_output crashes
 local owner, place, lease_ms, ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local made, counted, proven = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
@@ -35,7 +35,8 @@ local is_cut = ledger[2] == '1' and not is_mine and not is_told
 local is_unknown = seen > math.max(begun, counted) and p_status == 'running' and p_attempt == seen
 local needed = 0
 if is_suspect or at_most_once or seen > math.max(begun, counted) then needed = 1 end
-if is_cut or is_unknown then needed = 2 end
+if is_cut then needed = 2 end
+if is_unknown then needed = 3 end
 -- Redis may have been emptied since: the proof was about another table.
 if KEYS[4] and redis.call('GET', KEYS[4]) ~= ARGV[10] then proven = 0 end
 if proven < needed then return { 'doubt', needed, p_attempt >= begun and p_until or 0 } end

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.redis_client import RedisClient, Script, connect_redis, redis_errors
 from penstock_kit.settings import RedisSettings
 from pydantic import SecretStr
+
+from tests.support.slow_proxy import slow_proxy
 
 CANCELS = 10_000
 
@@ -57,6 +62,55 @@ async def test_ten_thousand_cancels_leave_no_foreign_reply(redis: RedisClient) -
 
     assert foreign == []
     assert await asyncio.wait_for(redis.echo(b"still usable"), 10) == b"still usable"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("cut", [0.0, 0.01], ids=["late", "late and cut"])
+async def test_ten_thousand_cancels_before_a_late_redis_leave_no_foreign_reply(
+    redis_url: str, cut: float
+) -> None:
+    """Replies come late, torn, or not at all; callers give up at any moment, and time out."""
+    chance = random.Random(11)
+    address = urlsplit(redis_url)
+    host, port = address.hostname or "", address.port or 0
+    tally: Counter[str] = Counter()
+
+    async def echo(client: RedisClient, number: int) -> None:
+        word = f"w{number}".encode()
+        with contextlib.suppress(TableAway), redis_errors("echoing"):
+            tally["right" if await client.echo(word) == word else "foreign"] += 1
+
+    async def scripted(script: Script, number: int) -> None:
+        words = [f"s{number}-{part}".encode() for part in range(3)]
+        with contextlib.suppress(TableAway), redis_errors("echoing"):
+            replies = await script.run_many([([], [word]) for word in words])
+            tally["right" if replies == words else "foreign"] += 1
+
+    async with slow_proxy(host, port, chance=chance, late_s=0.01, cut=cut) as late_port:
+        settings = RedisSettings(
+            url=SecretStr(f"redis://127.0.0.1:{late_port}/0"), timeout=timedelta(milliseconds=250)
+        )
+        client = connect_redis(settings, name="tests")
+        script = Script(client, "return ARGV[1]")
+        for start in range(0, CANCELS, 100):
+            calls = [
+                asyncio.create_task(echo(client, at) if at % 3 else scripted(script, at))
+                for at in range(2 * start, 2 * start + 200)
+            ]
+            for call in calls[::2]:
+                asyncio.get_running_loop().call_later(chance.random() * 0.05, call.cancel)
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            tally["cancelled"] += sum(isinstance(o, asyncio.CancelledError) for o in outcomes)
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(TableAway), redis_errors("echoing"):
+                    assert await client.echo(b"still usable") == b"still usable"
+                    break
+        await client.aclose()
+
+    assert tally["foreign"] == 0
+    assert tally["cancelled"] > CANCELS / 2, "most were to be cancelled before their reply"
+    assert tally["right"] > CANCELS / 4
 
 
 async def test_script_when_redis_forgot_it_is_loaded_again(redis: RedisClient) -> None:

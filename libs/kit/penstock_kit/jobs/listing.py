@@ -13,7 +13,7 @@ from penstock_kit.jobs.facets import Facets, state_of, status_of
 from penstock_kit.jobs.view import JobPage
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["JobFilter", "collect_page", "is_visible"]
+__all__ = ["Fetch", "is_visible", "list_page"]
 
 _SCAN_BATCH = 200
 """Jobs fetched per round trip where a filter drops some."""
@@ -22,10 +22,11 @@ _SCAN_LIMIT = 5_000
 answer."""
 
 Fetch = Callable[[Cursor | None, int], Awaitable[list[tuple[Cursor, Facets]]]]
+"""Jobs of one index after a place, newest first; fewer than asked for at its end."""
 
 
 @dataclass(frozen=True, slots=True)
-class JobFilter:
+class _JobFilter:
     """Which jobs a listing is about; None: all."""
 
     status: JobStatus | None = None
@@ -42,11 +43,28 @@ def is_visible(scope: TenantScope, facets: Facets) -> bool:
     return scope.may_see(tenant=scope.tenant, user=owner)
 
 
-async def collect_page(
-    scope: TenantScope, fetch: Fetch, wanted: JobFilter, *, after: Cursor | None, limit: int
+async def list_page(
+    scope: TenantScope,
+    index_of: Callable[[str | None], Fetch],
+    *,
+    status: JobStatus | None,
+    task: str | None,
+    user: str | None,
+    after: str | None,
+    limit: int,
 ) -> JobPage:
-    """A page of at most `limit` jobs; `fetch(after, count)` gives fewer at the end of its index."""
-    is_filtered = wanted != JobFilter()
+    """See `JobTable.page`; `index_of` gives the index of a user's jobs, or of all of the tenant."""
+    place = Cursor.parse(after) if after is not None else None
+    if scope.user is not None and user not in (None, scope.user):
+        return JobPage([], None)
+    fetch = index_of(user if user is not None else scope.user)
+    return await _collect(scope, fetch, _JobFilter(status, task), after=place, limit=limit)
+
+
+async def _collect(
+    scope: TenantScope, fetch: Fetch, wanted: _JobFilter, *, after: Cursor | None, limit: int
+) -> JobPage:
+    is_filtered = wanted != _JobFilter()
     count = _SCAN_BATCH if is_filtered else limit + 1
     found: list[tuple[Cursor, JobState]] = []
     place = after
@@ -63,7 +81,7 @@ async def collect_page(
     return JobPage([state for _, state in found], str(place))
 
 
-def _listed(scope: TenantScope, job: str, facets: Facets, wanted: JobFilter) -> JobState | None:
+def _listed(scope: TenantScope, job: str, facets: Facets, wanted: _JobFilter) -> JobState | None:
     """The job without output if it belongs here; its status is compared before JSON is parsed."""
     if not is_visible(scope, facets):
         return None

@@ -7,7 +7,7 @@ from penstock_contracts.state import JobState
 
 from penstock_kit.jobs.cursor import Cursor
 from penstock_kit.jobs.facets import Facets, join, state_of
-from penstock_kit.jobs.listing import JobFilter, collect_page, is_visible
+from penstock_kit.jobs.listing import Fetch, is_visible, list_page
 from penstock_kit.jobs.patches import JobPatch
 from penstock_kit.jobs.replay import end_of, select_events
 from penstock_kit.jobs.view import JobPage, StoredEvent
@@ -51,26 +51,26 @@ class MemoryJobTable:
         limit: int = 20,
     ) -> JobPage:
         """See `JobTable.page`."""
-        place = Cursor.parse(after) if after is not None else None
-        if scope.user is not None and user not in (None, scope.user):
-            return JobPage([], None)
-        owner = user if user is not None else scope.user
-        index = sorted(
-            (
-                (Cursor(facets.meta.created_ms, job), facets)
-                for (tenant, job), facets in self._jobs.items()
-                if tenant == scope.tenant and facets.meta is not None
-                if owner is None or facets.meta.user == owner
-            ),
-            key=lambda entry: entry[0],
-            reverse=True,
-        )
 
-        async def fetch(place: Cursor | None, count: int) -> list[tuple[Cursor, Facets]]:
-            return [entry for entry in index if place is None or entry[0] < place][:count]
+        def index_of(owner: str | None) -> Fetch:
+            index = sorted(
+                (
+                    (Cursor(facets.meta.created_ms, job), facets)
+                    for (tenant, job), facets in self._jobs.items()
+                    if tenant == scope.tenant and facets.meta is not None
+                    if owner is None or facets.meta.user == owner
+                ),
+                key=lambda entry: entry[0],
+                reverse=True,
+            )
 
-        return await collect_page(
-            scope, fetch, JobFilter(status=status, task=task), after=place, limit=limit
+            async def fetch(place: Cursor | None, count: int) -> list[tuple[Cursor, Facets]]:
+                return [entry for entry in index if place is None or entry[0] < place][:count]
+
+            return fetch
+
+        return await list_page(
+            scope, index_of, status=status, task=task, user=user, after=after, limit=limit
         )
 
     async def events(

@@ -9,7 +9,7 @@ from penstock_contracts.state import JobState
 
 from penstock_kit.jobs.cursor import Cursor
 from penstock_kit.jobs.facets import Facets, state_of, status_of
-from penstock_kit.jobs.listing import JobFilter, collect_page, is_visible
+from penstock_kit.jobs.listing import Fetch, is_visible, list_page
 from penstock_kit.jobs.replay import decode_prefix, end_of, select_events
 from penstock_kit.jobs.stored import EPOCH_KEY, FACET_FIELDS, facets_of
 from penstock_kit.jobs.view import JobPage, StoredEvent, TableAway
@@ -54,17 +54,18 @@ class RedisJobTable:
         limit: int = 20,
     ) -> JobPage:
         """See `JobTable.page`; without outputs. With a rare filter a page may be short."""
-        place = Cursor.parse(after) if after is not None else None
-        if scope.user is not None and user not in (None, scope.user):
-            return JobPage([], None)
-        index = scope.index_key(user=user)
 
-        async def fetch(place: Cursor | None, count: int) -> list[tuple[Cursor, Facets]]:
-            places = await self._places(index, place, count)
-            return list(zip(places, await self._facets(scope, places), strict=True))
+        def index_of(owner: str | None) -> Fetch:
+            index = scope.index_key(user=owner)
 
-        return await collect_page(
-            scope, fetch, JobFilter(status=status, task=task), after=place, limit=limit
+            async def fetch(place: Cursor | None, count: int) -> list[tuple[Cursor, Facets]]:
+                places = await self._places(index, place, count)
+                return list(zip(places, await self._facets(scope, places), strict=True))
+
+            return fetch
+
+        return await list_page(
+            scope, index_of, status=status, task=task, user=user, after=after, limit=limit
         )
 
     async def events(

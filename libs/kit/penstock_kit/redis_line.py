@@ -39,6 +39,7 @@ class ScriptLine:
 
     def __init__(self, redis: RedisClient, source: str) -> None:
         self._pool = redis.connection_pool
+        self._timeout_s: float | None = self._pool.connection_kwargs.get("socket_timeout")
         self._source = source
         self._sha = hashlib.sha1(source.encode()).hexdigest()  # noqa: S324 - how Redis names scripts
         self._waiting: list[_Call] = []
@@ -88,7 +89,11 @@ class ScriptLine:
     async def _exchange(self, commands: list[bytes]) -> list[Any]:
         is_fresh = self._connection is None
         try:
-            return await self._send(commands)
+            async with asyncio.timeout(self._timeout_s):
+                return await self._send(commands)
+        except TimeoutError:  # which is an OSError too, but a second try would only wait as long
+            await self._close()
+            raise
         except (RedisConnectionError, OSError):
             await self._close()
             if is_fresh:
@@ -102,6 +107,7 @@ class ScriptLine:
         if self._connection is None:
             connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
             await connection.connect()
+            connection.socket_timeout = None  # one limit per round trip instead of two per call
             self._connection = connection
         await self._connection.send_packed_command(commands, check_health=False)
         return [await self._reply() for _ in commands]

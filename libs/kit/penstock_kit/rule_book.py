@@ -17,7 +17,7 @@ from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.rules import Verdict
 
-__all__ = ["RuleBook", "header_of", "tenant_of"]
+__all__ = ["RuleBook", "header_of", "needs_no_order", "tenant_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,15 @@ def header_of(record: Record, name: str) -> str | None:
 def tenant_of(record: Record) -> str | None:
     """Whose record it says it is: for turns and rules only, nothing is proved by it."""
     return header_of(record, "ce_tenant")
+
+
+def needs_no_order(record: Record) -> bool:
+    """Whether its key is that of its job alone: requests of a conversation have the conversation's.
+
+    For records without a job id in their header nobody can tell, so order counts.
+    """
+    subject = header_of(record, "ce_subject")
+    return subject is not None and record.key == subject.encode()
 
 
 class RuleBook:

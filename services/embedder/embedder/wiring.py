@@ -27,7 +27,7 @@ from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.policy import REVOKE_DEADLINE, LanePolicy
 from penstock_kit.lifecycle import Part, Service
 from penstock_kit.redis_client import RedisClient, connect_redis
-from penstock_kit.rule_book import RuleBook, tenant_of
+from penstock_kit.rule_book import RuleBook, needs_no_order, tenant_of
 from penstock_kit.tasks import TaskCatalog, load_tasks
 from penstock_kit.telemetry.health import AdminServer, Health
 from penstock_kit.telemetry.metrics import Metrics as MetricsMaker
@@ -129,6 +129,7 @@ async def build_service(settings: EmbedderSettings) -> Service:
         name=NAME,
         metrics=metrics,
         tenant_of=tenant_of,
+        may_park=needs_no_order,
         rules=rules,
         redactor=Redactor(settings.known_secrets()),
     )

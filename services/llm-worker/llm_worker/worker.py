@@ -20,7 +20,7 @@ from penstock_kit.kafka.ports import Consumer, Producer
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.policy import LanePolicy
 from penstock_kit.lanes.rules import Rules
-from penstock_kit.rule_book import tenant_of
+from penstock_kit.rule_book import needs_no_order, tenant_of
 from penstock_kit.tasks import TaskCatalog
 from penstock_kit.telemetry.metrics import Metrics
 from penstock_kit.telemetry.redaction import Redactor
@@ -112,6 +112,7 @@ def build_worker(
         name="llm-worker",
         metrics=around.metrics,
         tenant_of=tenant_of,
+        may_park=needs_no_order,
         rules=around.rules,
         redactor=around.redactor,
     )

@@ -65,6 +65,8 @@ class Lanes:
         name: of the service, in logs, metrics and dead letters.
         tenant_of: whose record it is, for turns and caps; None: all are one tenant's.
         rules: what operators say of records that wait.
+        may_park: whether a record needs no order with others of its key; such records move to a
+            retry topic when a rule holds them and they keep others from running. None: none may.
         redactor: takes the process's own secrets out of dead letters; None: those that look like
             secrets.
     """
@@ -84,13 +86,20 @@ class Lanes:
         metrics: Metrics | None = None,
         tenant_of: TenantOf | None = None,
         rules: Rules | None = None,
+        may_park: Callable[[Record], bool] | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self._policy = policy or LanePolicy()
         self._clock = clock or SystemClock()
         self._on_fatal = on_fatal
         self._name = name
-        self._window = Window(self._policy, self._clock, tenant_of=tenant_of, rules=rules)
+        self._window = Window(
+            self._policy,
+            self._clock,
+            tenant_of=tenant_of,
+            rules=rules,
+            may_park=may_park if retries is not None else None,
+        )
         if rules is not None:
             rules.on_change(self._on_rules)
         self._pump = (
@@ -270,6 +279,8 @@ class Lanes:
         """No progress means that the group will expel us, or that the client hangs."""
         while self._fault is None:
             await asyncio.sleep(_WATCH_S)
+            if self._window.relieve():
+                self._runner.pump()
             if (sentence := self._health.beyond_repair()) is not None:
                 self._fail(Fatal(sentence))
 

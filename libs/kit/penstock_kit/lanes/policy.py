@@ -54,6 +54,7 @@ class LanePolicy:
         retry_bytes: the same in bytes.
         dead_per_minute: so many dead letters within a minute stop the process, if more than half of
             all records end so: then the fault is hardly theirs.
+        parked_for: how long a record that a rule holds waits in a retry topic, if it had to leave.
         weights: shares of high, default and low while all three have work.
         aging: a record that waits longer goes first, whatever its priority.
         commit_interval: pause between commits; what finished in it is delivered again after a
@@ -82,6 +83,7 @@ class LanePolicy:
     retry_records: int = 20_000
     retry_bytes: int = 64 * 1024 * 1024
     dead_per_minute: int = 200
+    parked_for: timedelta = timedelta(seconds=30)
     weights: tuple[int, int, int] = (6, 3, 1)
     aging: timedelta = timedelta(seconds=10)
     commit_interval: timedelta = timedelta(milliseconds=25)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import timedelta
+from typing import Final, Protocol
 
 from penstock_kit.kafka.ports import Record
-from penstock_kit.lanes.keys import Entry, KeyQueue
+from penstock_kit.lanes.keys import Entry, KeyQueue, Partition
+from penstock_kit.lanes.outcomes import Retry
 from penstock_kit.lanes.scheduler import LOWEST, Scheduler
 
 __all__ = ["Held", "NoRules", "Rules", "Verdict"]
+
+_PARKED: Final = "held_by_rule"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +61,9 @@ class NoRules:
 class Held:
     """Keys whose first record may not start by a rule, and how many run under each limit."""
 
-    def __init__(self, rules: Rules, scheduler: Scheduler) -> None:
+    def __init__(self, rules: Rules, scheduler: Scheduler, *, parked_for: timedelta) -> None:
         self._rules = rules
+        self._parked_for = parked_for
         self._scheduler = scheduler
         self._paused: list[KeyQueue] = []
         self._limited: dict[str, deque[KeyQueue]] = {}
@@ -67,7 +72,8 @@ class Held:
     def lets_start(self, entry: Entry) -> bool:
         """Whether the first record of a key may start; if not, the key is kept here."""
         entry.dropped_by = None
-        verdict = self._rules.verdict(entry.record)
+        # A record that only moves on runs no handler: rules say nothing of it.
+        verdict = self._rules.verdict(entry.record) if entry.verdict is None else None
         if verdict is None:
             return True
         if verdict.dropped_by is not None:
@@ -116,6 +122,38 @@ class Held:
     def paused(self) -> list[KeyQueue]:
         """Keys that a pause holds, those held longest first."""
         return self._paused
+
+    def park(self, partition: Partition, may_park: Callable[[Record], bool]) -> None:
+        """Send what is kept here of a partition, and needs no order, to wait in a retry topic."""
+
+        def leaves(queue: KeyQueue) -> bool:
+            if queue.partition is not partition or not queue.entries:
+                return False
+            return may_park(queue.entries[0].record)
+
+        leaving = [queue for queue in self._paused if leaves(queue)]
+        for waiting in self._limited.values():
+            leaving += [queue for queue in waiting if leaves(queue)]
+        gone = set(leaving)
+        self._paused = [queue for queue in self._paused if queue not in gone]
+        for rule, waiting in self._limited.items():
+            self._limited[rule] = deque(queue for queue in waiting if queue not in gone)
+        for queue in leaving:
+            first = queue.entries[0]
+            first.verdict = Retry(
+                after=self._parked_for,
+                code=_PARKED,
+                detail="a rule holds the record, and others need its room",
+                counts=False,
+                state=first.state,
+            )
+            self._scheduler.offer(queue, queue.since)
+
+    @staticmethod
+    def unpark(entry: Entry) -> None:
+        """The retry topic did not take it: it waits here, and is judged again."""
+        if isinstance(entry.verdict, Retry) and entry.verdict.code == _PARKED:
+            entry.verdict = None
 
     @property
     def count(self) -> int:

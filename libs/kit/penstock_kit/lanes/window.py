@@ -39,14 +39,17 @@ class Window:
         *,
         tenant_of: TenantOf | None = None,
         rules: Rules | None = None,
+        may_park: Callable[[Record], bool] | None = None,
     ) -> None:
+        self._policy = policy
+        self._may_park = may_park
         self._clock = clock
         self._by_key = policy.order is Order.BY_KEY
         self._tenant_of = tenant_of
         self._scheduler = Scheduler(
             weights=policy.weights, aging=policy.aging, tenant_cap=policy.tenant_in_flight
         )
-        self._held = Held(rules or NoRules(), self._scheduler)
+        self._held = Held(rules or NoRules(), self._scheduler, parked_for=policy.parked_for)
         self._handover = Handover()
         self.partitions: set[Partition] = set()
         self.running = 0
@@ -141,6 +144,7 @@ class Window:
         """
         self._leave(entry)
         queue = entry.queue
+        self._held.unpark(entry)
         if queue.partition.is_ours:
             queue.partition.put_back(entry)
             return True
@@ -189,6 +193,26 @@ class Window:
             gated, partition.gated = partition.gated, []
             for queue in gated:
                 self._scheduler.offer(queue, queue.since)
+
+    def relieve(self) -> bool:
+        """Move records that rules hold out of partitions where they keep others from running.
+
+        Whether any leaves; `next` gives them, with a verdict instead of a handler.
+        """
+        if self._may_park is None or not self._held.count:
+            return False
+        policy = self._policy
+        is_full = 2 * self.queued > policy.window_records
+        crowded = [
+            partition
+            for partition in self.partitions
+            if 2 * partition.tracker.beyond_gap > policy.span_cap
+            or 2 * partition.depth > policy.queue_per_partition
+            or (is_full and partition.depth * len(self.partitions) > policy.window_records // 2)
+        ]
+        for partition in crowded:
+            self._held.park(partition, self._may_park)
+        return bool(crowded)
 
     def judge_again(self) -> None:
         """A rule came or went: everything that rules hold has its turn."""

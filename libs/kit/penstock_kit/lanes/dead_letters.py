@@ -33,12 +33,19 @@ class DeadLetters:
     """
 
     def __init__(
-        self, producer: Producer, *, clock: Clock, by: str, redactor: Redactor | None = None
+        self,
+        producer: Producer,
+        *,
+        clock: Clock,
+        by: str,
+        redactor: Redactor | None = None,
+        topic: str = DEAD.name,
     ) -> None:
         self._producer = producer
         self._clock = clock
         self._by = by
         self._redactor = redactor or Redactor()
+        self.topic = topic
 
     async def write(self, record: Record, dead: Dead, *, note: RetryNote | None = None) -> None:
         """Return once the letter is acknowledged, however long that takes.
@@ -59,9 +66,9 @@ class DeadLetters:
         letter = self._letter(record, dead)
         short = replace(letter, detail=letter.detail[:_SHORT_DETAIL], answer="")
         tries = (
-            _out(record, dead_headers(letter)),
-            _out(record, [*dead_headers(short), ("penstock_dead_shortened", b"detail")]),
-            _without_body(record, dead_headers(short)),
+            self._out(record, dead_headers(letter)),
+            self._out(record, [*dead_headers(short), ("penstock_dead_shortened", b"detail")]),
+            self._without_body(record, dead_headers(short)),
         )
         for attempt, out in enumerate(tries, start=1):
             try:
@@ -87,6 +94,24 @@ class DeadLetters:
             answer=self._redactor.text(dead.answer),
         )
 
+    def _out(self, record: Record, added: Sequence[tuple[str, bytes]]) -> OutRecord:
+        return OutRecord(self.topic, record.key, record.value, [*record.headers, *added])
+
+    def _without_body(self, record: Record, added: Sequence[tuple[str, bytes]]) -> OutRecord:
+        """What remains of a record that outgrew every topic, for example by compression."""
+        value = record.value or b""
+        return OutRecord(
+            self.topic,
+            record.key if len(record.key or b"") <= _SHORT_DETAIL else None,
+            None,
+            [
+                *added,
+                ("penstock_dead_shortened", b"body"),
+                ("penstock_dead_body_bytes", str(len(value)).encode()),
+                ("penstock_dead_body_sha256", hashlib.sha256(value).hexdigest().encode()),
+            ],
+        )
+
 
 def _as_it_was(record: Record, note: RetryNote) -> Record:
     return replace(
@@ -95,24 +120,4 @@ def _as_it_was(record: Record, note: RetryNote) -> Record:
         partition=note.partition,
         offset=note.offset,
         headers=without_retry_note(record.headers),
-    )
-
-
-def _out(record: Record, added: Sequence[tuple[str, bytes]]) -> OutRecord:
-    return OutRecord(DEAD.name, record.key, record.value, [*record.headers, *added])
-
-
-def _without_body(record: Record, added: Sequence[tuple[str, bytes]]) -> OutRecord:
-    """What remains of a record that outgrew every topic, for example by compression."""
-    value = record.value or b""
-    return OutRecord(
-        DEAD.name,
-        record.key if len(record.key or b"") <= _SHORT_DETAIL else None,
-        None,
-        [
-            *added,
-            ("penstock_dead_shortened", b"body"),
-            ("penstock_dead_body_bytes", str(len(value)).encode()),
-            ("penstock_dead_body_sha256", hashlib.sha256(value).hexdigest().encode()),
-        ],
     )

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Final
 
 import structlog
+from penstock_contracts.topics import DEAD
 
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal, Retryable
@@ -64,6 +65,7 @@ class Lanes:
         on_fatal: told once, on the loop, when the process must stop.
         name: of the service, in logs, metrics and dead letters.
         tenant_of: whose record it is, for turns and caps; None: all are one tenant's.
+        dead_topic: where records go that can never be handled.
         rules: what operators say of records that wait.
         may_park: whether a record needs no order with others of its key; such records move to a
             retry topic when a rule holds them and they keep others from running. None: none may.
@@ -82,6 +84,7 @@ class Lanes:
         clock: Clock | None = None,
         on_fatal: Callable[[Fatal], None],
         name: str,
+        dead_topic: str = DEAD.name,
         retries: RetryTopics | None = None,
         metrics: Metrics | None = None,
         tenant_of: TenantOf | None = None,
@@ -111,11 +114,13 @@ class Lanes:
                 window=self._window,
                 producer=producer,
                 clock=self._clock,
-                on_due=self._pump_runner,
+                on_due=lambda: self._runner.pump(),  # noqa: PLW0108 - it is made later
             )
         )
         self._fates = Fates(
-            dead_letters=DeadLetters(producer, clock=self._clock, by=name, redactor=redactor),
+            dead_letters=DeadLetters(
+                producer, clock=self._clock, by=name, redactor=redactor, topic=dead_topic
+            ),
             retries=None if self._pump is None else self._pump.retries,
             policy=self._policy,
             metrics=LaneMetrics(metrics or Metrics(), name, self._read_stats, topics=topics),
@@ -262,9 +267,6 @@ class Lanes:
     def on_failed(self, error: Fatal) -> None:
         """The poll thread ended."""
         self._fail(error)
-
-    def _pump_runner(self) -> None:
-        self._runner.pump()
 
     def _fail(self, error: Fatal) -> None:
         if self._fault is not None:

@@ -10,7 +10,6 @@ from random import Random
 import structlog
 from penstock_contracts.dead import DeadReason
 from penstock_contracts.retries import RetryNote
-from penstock_contracts.topics import DEAD
 
 from penstock_kit.errors import Busy, Fatal, Rejected, Retryable
 from penstock_kit.lanes.dead_letters import DeadLetters
@@ -128,7 +127,7 @@ class Fates:
         try:
             await self._dead_letters.write(entry.record, dead, note=entry.note)
         except Rejected as refusal:
-            raise _unwritable(refusal) from refusal
+            raise _unwritable(refusal, self._dead_letters.topic) from refusal
         self._limit.finished += 1
         self._metrics.dead.inc()
         log.warning(
@@ -160,9 +159,9 @@ def _place(entry: Entry) -> dict[str, object]:
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
 
 
-def _unwritable(refusal: Rejected) -> Fatal:
+def _unwritable(refusal: Rejected, topic: str) -> Fatal:
     """Losing the record is no choice, and neither is going on without it."""
     return Fatal(
-        f"a dead letter was refused ({refusal.code}): {refusal}; make {DEAD.name} writable, "
+        f"a dead letter was refused ({refusal.code}): {refusal}; make {topic} writable, "
         "the record stays unfinished until then"
     )

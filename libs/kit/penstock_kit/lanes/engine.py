@@ -67,10 +67,9 @@ class Lanes:
         tenant_of: whose record it is, for turns and caps; None: all are one tenant's.
         dead_topic: where records go that can never be handled.
         rules: what operators say of records that wait.
-        may_park: whether a record needs no order with others of its key; such records move to a
-            retry topic when a rule holds them and they keep others from running. None: none may.
-        redactor: takes the process's own secrets out of dead letters; None: those that look like
-            secrets.
+        may_park: whether a record needs no order with others of its key: it may move to a retry
+            topic when a rule holds it and others need its room. None: none may.
+        redactor: takes secrets out of dead letters; None: what looks like one.
     """
 
     def __init__(

@@ -538,6 +538,29 @@ async def test_begin_after_redis_was_emptied_waits_for_owners_that_live(
         await client.aclose()
 
 
+async def test_confirm_when_redis_was_emptied_before_started_stops_the_second_of_two_begins(
+    tmp_path: Path, tenant: str
+) -> None:
+    """Neither ledger nor log knew of the first: only the order in the new Redis decides."""
+    request, at = ask(tenant)
+    with native_redis(tmp_path) as url:
+        client = connect_redis(RedisSettings(url=SecretStr(url)), name="tests")
+        await redis_answers(client)
+        await declare_whole(client)
+        first, second = attempts(client, "a"), attempts(client, "b")
+        held = await begun(first, request, at)
+        await client.flushall()
+        await declare_whole(client, age_ms=0)
+        other = await begun(second, request, replace(at, epoch=2, is_suspect=True))
+
+        with pytest.raises(Busy):
+            await first.confirm(request, held)
+        await second.confirm(request, other)
+        await client.aclose()
+
+    assert (held.attempt, other.attempt) == (1, 1)
+
+
 async def test_begin_when_redis_is_away_lets_only_fresh_records_through(tenant: str) -> None:
     nowhere = RedisSettings(url=SecretStr("redis://127.0.0.1:1/0"))
     client = connect_redis(nowhere, name="tests")

@@ -41,14 +41,20 @@ class JobRecords:
         self._clock = clock
         self._on_skip = on_skip
 
-    def patches(self, records: Iterable[Record]) -> list[JobPatch]:
-        """What these records tell, in their order."""
+    def patches(
+        self, records: Iterable[Record], *, is_known: Callable[[Record], bool] | None = None
+    ) -> list[JobPatch]:
+        """What these records tell, in their order.
+
+        `is_known` says by headers alone of which records nothing new is to be learned: they are not
+        decoded.
+        """
         now_ms = int(self._clock.now().timestamp() * 1000)
         replayed_from = now_ms - int(self._policy.replay_ttl.total_seconds() * 1000)
         kept_from = now_ms - int(self._policy.ttl.total_seconds() * 1000)
         found = []
         for record in records:
-            if 0 <= record.timestamp_ms < kept_from:
+            if 0 <= record.timestamp_ms < kept_from or (is_known and is_known(record)):
                 continue
             try:
                 patch = self._patch(record)

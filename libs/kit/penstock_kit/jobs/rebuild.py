@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from penstock_contracts.catalog import ce_event_type
 from penstock_contracts.topics import EVENTS, STATE
 
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Busy, Retryable
 from penstock_kit.jobs.coverage import FoldMarks, event_marks
 from penstock_kit.jobs.epoch import TableEpoch
+from penstock_kit.jobs.facets import MetaRank
 from penstock_kit.jobs.fold import JobFold
 from penstock_kit.jobs.patches import JobPatch
 from penstock_kit.jobs.publishing import StatePublisher
@@ -20,6 +22,8 @@ from penstock_kit.kafka.ports import Record, TopicPartition
 from penstock_kit.kafka.scan import LogScan
 
 __all__ = ["Progress", "Rebuild", "RebuildReport", "RebuildRunning", "TableLost"]
+
+_DELTA = ce_event_type("delta").encode()
 
 
 class RebuildRunning(Busy):
@@ -51,9 +55,36 @@ class RebuildReport:
 
 @dataclass(slots=True)
 class _Tally:
+    """What has been read.
+
+    `asked` and `ended` are the jobs (keys of their records) of which the state topic has told the
+    request or the end: their requests and their pieces of output need not be decoded, which is most
+    of the log. A stream of such a job is resumed by a snapshot.
+    """
+
     records: int = 0
     republished: int = 0
     jobs: set[str] = field(default_factory=set)
+    asked: set[bytes] = field(default_factory=set)
+    ended: set[bytes] = field(default_factory=set)
+
+    def learn(self, patches: Sequence[JobPatch]) -> None:
+        for patch in patches:
+            self.jobs.add(patch.job)
+            if patch.state_offset is None:
+                continue
+            facets = patch.facets
+            if facets.meta is not None and facets.meta.rank == MetaRank.REQUEST:
+                self.asked.add(patch.job.encode())
+            if facets.ending is not None:
+                self.ended.add(patch.job.encode())
+
+    def is_known(self, record: Record) -> bool:
+        if record.topic == STATE.name:
+            return False
+        if record.topic == EVENTS.name:
+            return record.key in self.ended and _header(record, "ce_type") == _DELTA
+        return _header(record, "ce_subject") in self.asked
 
 
 class Rebuild:
@@ -120,11 +151,11 @@ class Rebuild:
         return RebuildReport(tally.records, len(tally.jobs), tally.republished, seconds)
 
     async def _take(self, records: list[Record], tally: _Tally) -> None:
-        patches = _newest(self._records.patches(records))
+        patches = _newest(self._records.patches(records, is_known=tally.is_known))
         changed = await self._fold.fold(patches, repair=True)
         tally.republished += await self._publisher.publish(changed)
         tally.records += len(records)
-        tally.jobs.update(patch.job for patch in patches)
+        tally.learn(patches)
 
     async def _release(self, owner: str) -> None:
         try:
@@ -136,6 +167,10 @@ class Rebuild:
 def _require_held(is_held: bool) -> None:  # noqa: FBT001 - the answer of Redis as it is
     if not is_held:
         raise TableLost("Redis was emptied during the rebuild; it begins anew")
+
+
+def _header(record: Record, name: str) -> bytes | None:
+    return next((raw for known, raw in record.headers if known == name), None)
 
 
 def _newest(patches: list[JobPatch]) -> list[JobPatch]:

@@ -17,10 +17,12 @@ from tests.promises.checker.judge import judge, write_verdicts
 from tests.promises.checker.verdict import Verdict
 from tests.promises.load.plan import Mix
 from tests.promises.report import summary_lines, verdict_lines
+from tests.promises.sabotage.matrix import Row, matrix_lines, run_matrix
+from tests.promises.sabotage.switches import SWITCHES
 from tests.promises.scale import SCALES, Scale
 from tests.promises.schedule import draw_schedule, read_schedule
 
-_PARTS = ("chaos",)
+_PARTS = ("chaos", "sabotage")
 
 
 def main() -> int:
@@ -34,9 +36,13 @@ def main() -> int:
         seeds = [options.seed] if options.seed else range(1, options.seeds + 1)
         for seed in seeds:
             verdicts += _chaos(folder / f"seed-{seed}", seed, scale, replay=options.replay)
+    rows: list[Row] = []
+    if "sabotage" in options.parts:
+        rows = run_matrix(folder / "sabotage", options.switch)
     write_verdicts(folder / "verdicts.json", verdicts)
-    print("\n".join(summary_lines(verdicts)), flush=True)
-    broken = any(verdict.is_kept is False for verdict in verdicts)
+    print("\n".join(summary_lines(verdicts) if verdicts else []))
+    print("\n".join(matrix_lines(rows) if rows else []), flush=True)
+    broken = any(v.is_kept is False for v in verdicts) or not all(row.is_right for row in rows)
     if not broken and options.folder is None:
         shutil.rmtree(folder, ignore_errors=True)
     return int(broken)
@@ -49,6 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--scale", choices=SCALES, default=os.environ.get("SCALE") or "ci")
     parser.add_argument("--replay", type=Path, help="a schedule.json instead of a drawn one")
+    parser.add_argument("--switch", nargs="*", choices=SWITCHES, help="only these, of sabotage")
     parser.add_argument("--folder", type=Path, help="keep the evidence here")
     return parser.parse_args()
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.promises.checker.dump import dump_topics
 from tests.promises.injector import Injector
 from tests.promises.journal import Journal
 from tests.promises.load.malformed import send_malformed
-from tests.promises.load.plan import Mix, draw_jobs
+from tests.promises.load.plan import Mix, PlannedJob, draw_jobs
 from tests.promises.load.running import running_load
 from tests.promises.schedule import Step, write_schedule
 from tests.promises.stack.layout import REPLICAS, Layout, Ports
 from tests.promises.stack.running import running_stack
 
-__all__ = ["Chaos", "labels", "run_chaos"]
+__all__ = ["Chaos", "run_chaos"]
 
 _SETTLE_S = 125.0
 """The promise is 120 s; a moment more tells late from never."""
@@ -35,23 +35,24 @@ class Chaos:
     sabotage: str | None = None
     partitioner: str = "murmur2_random"
     settle_s: float = _SETTLE_S
-
-
-def labels() -> list[str]:
-    """Every replica of every service."""
-    return [f"{name}-{n}" for name, count in REPLICAS.items() for n in range(1, count + 1)]
+    replicas: Mapping[str, int] = field(default_factory=lambda: dict(REPLICAS))
+    env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    jobs: Sequence[PlannedJob] | None = None
+    """Instead of those that the mix draws."""
 
 
 async def run_chaos(chaos: Chaos) -> Path:
     """Run it; the folder with the evidence."""
     layout = Layout(
         folder=chaos.folder,
-        ports=Ports.pick(labels()),
+        ports=Ports.pick(_labels(chaos.replicas)),
+        replicas=chaos.replicas,
+        env=chaos.env,
         skew_s={"llm-worker-2": chaos.skew_s} if chaos.skew_s else {},
         sabotage=chaos.sabotage,
     )
     write_schedule(chaos.folder / "schedule.json", chaos.seed, chaos.steps)
-    jobs = draw_jobs(chaos.seed, chaos.mix)
+    jobs = draw_jobs(chaos.seed, chaos.mix) if chaos.jobs is None else chaos.jobs
     async with (
         running_stack(layout) as stack,
         running_load(stack, seed=chaos.seed, partitioner=chaos.partitioner) as load,
@@ -73,3 +74,7 @@ async def run_chaos(chaos: Chaos) -> Path:
         await load.settle(within_s=chaos.settle_s)
         await asyncio.to_thread(dump_topics, stack.kafka, layout.evidence)
     return layout.evidence
+
+
+def _labels(replicas: Mapping[str, int]) -> list[str]:
+    return [f"{name}-{n}" for name, count in replicas.items() for n in range(1, count + 1)]

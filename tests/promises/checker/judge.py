@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.promises.checker.calls import check_at_most_once, check_calls
 from tests.promises.checker.evidence import Evidence
+from tests.promises.checker.fairness import check_fairness
 from tests.promises.checker.keys import check_keys
 from tests.promises.checker.losses import check_losses
 from tests.promises.checker.order import check_order
@@ -30,6 +31,7 @@ CHECKS: Sequence[Callable[[Evidence], Verdict]] = (
     check_order,
     check_retries,
     check_poison,
+    check_fairness,
     check_streams,
     check_keys,
 )

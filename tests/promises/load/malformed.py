@@ -43,7 +43,7 @@ async def send_malformed(
     """Write them over the whole time. The transcript has their exact bytes, once acknowledged."""
     random = Random(f"malformed {seed}")
     for number in range(count):
-        await asyncio.sleep(seconds / count * random.uniform(0.5, 1.0))
+        await asyncio.sleep(seconds / (count + 1) * random.uniform(0.5, 1.0))
         name = f"malformed-{number}".encode()
         variants = _variants(name, random)
         value, headers = variants[number % len(variants)]

@@ -90,6 +90,10 @@ class Mix:
     follow_share: float = 0.2
     names: str = ""
 
+    def facts(self) -> dict[str, Any]:
+        """All members by name."""
+        return asdict(self)
+
     @classmethod
     def scaled(cls, factor: float, *, seconds: float) -> Mix:
         """Everything `factor` times."""

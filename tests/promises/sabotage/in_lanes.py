@@ -1,0 +1,115 @@
+"""Breaks in the consumer engine: commits, dead letters, retries, fairness."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+__all__ = [
+    "commit_before_process",
+    "commit_past_gap",
+    "early_retries",
+    "mangled_dead_letters",
+    "no_dead_letters",
+    "no_fairness",
+    "sdk_retries",
+]
+
+
+def commit_before_process() -> None:
+    """What is read counts as finished."""
+    from penstock_kit.lanes.tracker import OffsetTracker  # noqa: PLC0415 - only if switched on
+
+    begin = OffsetTracker.begin
+
+    def begin_and_pass(self: Any, slot: Any) -> None:
+        begin(self, slot)
+        self.position = max(self.position, self.end)
+
+    def keep(self: Any, slot: Any) -> None:
+        slot.is_finished = True
+        while self._slots and self._slots[0].is_finished:
+            self._slots.popleft()
+
+    OffsetTracker.begin = begin_and_pass  # type: ignore[method-assign] # the point of it
+    OffsetTracker.finish = keep  # type: ignore[method-assign] # the point of it
+
+
+def commit_past_gap() -> None:
+    """The position jumps to the highest finished record."""
+    from penstock_kit.lanes.tracker import OffsetTracker  # noqa: PLC0415 - only if switched on
+
+    def jump(self: Any, slot: Any) -> None:
+        slot.is_finished = True
+        self.position = max(self.position, slot.offset + 1)
+        while self._slots and self._slots[0].is_finished:
+            self._slots.popleft()
+
+    OffsetTracker.finish = jump  # type: ignore[method-assign] # the point of it
+
+
+def no_dead_letters() -> None:
+    """Nothing is written, the record is gone."""
+    from penstock_kit.lanes.dead_letters import DeadLetters  # noqa: PLC0415 - only if switched on
+
+    async def drop(self: Any, *_: Any, **__: Any) -> None:
+        del self
+
+    DeadLetters.write = drop  # type: ignore[method-assign] # the point of it
+
+
+def mangled_dead_letters() -> None:
+    """One byte more."""
+    from penstock_kit.lanes.dead_letters import DeadLetters  # noqa: PLC0415 - only if switched on
+
+    write = DeadLetters.write
+
+    async def mangle(self: Any, record: Any, *rest: Any, **named: Any) -> Any:
+        changed = replace(record, value=(record.value or b"") + b" ")
+        return await write(self, changed, *rest, **named)
+
+    DeadLetters.write = mangle  # type: ignore[method-assign] # the point of it
+
+
+def sdk_retries() -> None:
+    """The library's own default: two hidden retries."""
+    import openai  # noqa: PLC0415 - only if switched on
+
+    make = openai.AsyncOpenAI.__init__
+
+    def eager(self: Any, *rest: Any, **named: Any) -> None:
+        make(self, *rest, **{**named, "max_retries": 2})
+
+    openai.AsyncOpenAI.__init__ = eager  # type: ignore[method-assign] # the point of it
+
+
+def early_retries() -> None:
+    """No pause, neither in place nor in a retry topic; what is said to clients stays."""
+    from datetime import timedelta  # noqa: PLC0415 - only if switched on
+
+    from penstock_kit.jobs.cancelling import Interruptible  # noqa: PLC0415 - only if switched on
+    from penstock_kit.lanes import outcomes  # noqa: PLC0415 - only if switched on
+
+    async def go_on(self: Any, seconds: float) -> None:
+        del self, seconds
+
+    Interruptible.pause = go_on  # type: ignore[method-assign] # the point of it
+    make = outcomes.Retry.__init__
+
+    def at_once(self: Any, *rest: Any, **named: Any) -> None:
+        make(self, *rest, **{**named, "after": timedelta(0), "in_place": True})
+
+    outcomes.Retry.__init__ = at_once  # type: ignore[method-assign] # the point of it
+
+
+def no_fairness() -> None:
+    """All tenants are one."""
+    from penstock_kit.lanes.tenants import Shares  # noqa: PLC0415 - only if switched on
+
+    of = Shares.of
+
+    def anybody(self: Any, tenant: str | None) -> Any:
+        del tenant
+        return of(self, "anybody")
+
+    Shares.of = anybody  # type: ignore[method-assign] # the point of it

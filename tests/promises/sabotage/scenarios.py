@@ -1,0 +1,103 @@
+"""Short runs on a small stack, each made so that one kind of break must show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tests.promises.load.crowd import crowd_jobs
+from tests.promises.load.plan import Mix, PlannedJob
+from tests.promises.schedule import Step
+
+__all__ = ["SCENARIOS", "SMALL", "Scenario"]
+
+SMALL: Mapping[str, int] = {"recorder": 1, "llm-worker": 2, "notifier": 1, "gateway": 1}
+_NOTHING = Mix(
+    plain=0,
+    slow=0,
+    embed=0,
+    conversations=0,
+    at_most_once=0,
+    deadlines=0,
+    cancels=0,
+    rate_limited=0,
+    failing=0,
+    refused=0,
+    poison=0,
+    malformed=0,
+    bursts=0,
+)
+
+
+def _mix(**counts: float) -> Mix:
+    return Mix(**{**_NOTHING.facts(), **counts})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is sent and what is broken."""
+
+    about: str
+    mix: Mix
+    steps: Sequence[Step] = ()
+    jobs: Callable[[], list[PlannedJob]] | None = None
+    env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    settle_s: float = 30.0
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "calm": Scenario(
+        about="no faults: streams that are cut, turns, retries, malformed records, bursts",
+        mix=_mix(
+            seconds=5,
+            plain=60,
+            conversations=4,
+            turns=6,
+            rate_limited=6,
+            failing=6,
+            malformed=8,
+            bursts=3,
+            burst_size=10,
+            follow_share=0.6,
+        ),
+    ),
+    "killed-worker": Scenario(
+        about="both workers are killed, with finished work beyond unfinished and right after it",
+        mix=_mix(seconds=14, plain=240, slow=5, at_most_once=24),
+        steps=(
+            Step(3.0, "kill", "llm-worker-1", 0.3),
+            Step(4.5, "kill", "llm-worker-2", 0.3),
+            Step(12.0, "kill", "llm-worker-1", 0.3),
+            Step(12.5, "kill", "llm-worker-2", 0.3),
+        ),
+        settle_s=60.0,
+    ),
+    "joining-worker": Scenario(
+        about="a second worker joins while the first is in the middle of long calls",
+        mix=_mix(seconds=6, plain=40, slow=24),
+        steps=(Step(0.0, "kill", "llm-worker-2", 4.0),),
+        settle_s=60.0,
+    ),
+    "zombie": Scenario(
+        about="a worker is frozen beyond its session and lease, and wakes with results",
+        mix=_mix(seconds=5, plain=20, slow=24),
+        steps=(Step(4.0, "freeze", "llm-worker-1", 14.0),),
+        settle_s=60.0,
+    ),
+    "killed-gateway": Scenario(
+        about="the broker is silent, the gateway dies",
+        mix=_mix(seconds=8, plain=160),
+        steps=(Step(2.0, "drop", "broker", 4.0), Step(4.0, "kill", "gateway-1", 0.3)),
+    ),
+    "emptied-redis": Scenario(
+        about="Redis is killed and comes back empty",
+        mix=_mix(seconds=8, plain=80),
+        steps=(Step(5.0, "wipe", "redis", 0.5),),
+    ),
+    "two-tenants": Scenario(
+        about="few jobs alone, then beside a crowd, then equals",
+        mix=_mix(seconds=1),
+        jobs=crowd_jobs,
+        env={"llm-worker": {"PENSTOCK_LLM_WORKER__MAX_IN_FLIGHT": "8"}},
+    ),
+}

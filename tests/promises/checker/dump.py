@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 __all__ = ["dump_topics"]
 
@@ -26,44 +27,38 @@ def dump_topics(bootstrap: str, evidence: Path) -> None:
             "bootstrap.servers": bootstrap,
             "group.id": "rig-checker",
             "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
+            "auto.offset.reset": "error",  # an offset 0 that is gone must be noticed
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,
             "log_level": 0,
         }
     )
     try:
-        for name, topic in consumer.list_topics(timeout=30).topics.items():
-            if name.startswith("ai."):
-                _dump(consumer, folder / f"{name}.jsonl", name, list(topic.partitions))
+        topics = consumer.list_topics(timeout=30).topics
+        ours = {name: set(topics[name].partitions) for name in topics if name.startswith("ai.")}
+        _dump(consumer, folder, ours)
     finally:
         consumer.close()
 
 
-def _dump(consumer: Consumer, path: Path, topic: str, partitions: list[int]) -> None:
-    ends = _ends(consumer, topic, partitions)
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+def _dump(consumer: Consumer, folder: Path, topics: dict[str, set[int]]) -> None:
+    """All partitions of all topics in one pass; each is done when the broker says that it ends."""
+    left = {(topic, partition) for topic, numbers in topics.items() for partition in numbers}
+    consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in left])
     until = time.monotonic() + _PATIENCE_S
-    with path.open("w") as file:
-        while ends:
+    with ExitStack() as files:
+        out = {name: files.enter_context((folder / f"{name}.jsonl").open("w")) for name in topics}
+        while left:
             if time.monotonic() > until:
-                raise RuntimeError(f"{topic} cannot be read to its end: {ends}")
-            messages = [m for m in consumer.consume(1000, 0.2) if not m.error()]
-            file.writelines(_line(message) + "\n" for message in messages)
-            # By position, not by record: compaction may leave the last offset without one.
-            for place in consumer.position([TopicPartition(topic, p) for p in ends]):
-                if place.offset >= ends[place.partition]:
-                    ends.pop(place.partition)
-
-
-def _ends(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, int]:
-    """The end of each partition that has records."""
-    ends: dict[int, int] = {}
-    for partition in partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
-        if low:
-            raise RuntimeError(f"{topic} has lost its beginning: it starts at {low}")
-        if high:
-            ends[partition] = high
-    return ends
+                raise RuntimeError(f"these partitions cannot be read to their end: {sorted(left)}")
+            for message in consumer.consume(1000, 0.1):
+                error = message.error()
+                if error is None:
+                    out[str(message.topic())].write(_line(message) + "\n")
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    left.discard((str(message.topic()), int(message.partition() or 0)))
+                elif not error.retriable():
+                    raise RuntimeError(f"{message.topic()} cannot be read: {error}")
 
 
 def _line(message: Message) -> str:

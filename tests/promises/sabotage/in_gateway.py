@@ -6,18 +6,20 @@ import os
 from typing import Any
 from uuid import UUID
 
+from tests.promises.sabotage.patching import patch
+
 __all__ = ["answer_before_ack", "no_rebuild", "random_job_ids"]
 
 
 def answer_before_ack() -> None:
     """The record is on its way; that must do."""
-    from gateway.submit import Submitter  # noqa: PLC0415 - only if switched on
+    from gateway.writing import JobWriter  # noqa: PLC0415 - only if switched on
 
     async def hope(self: Any, record: Any, job: str) -> None:
         del job
         self._producer.send_soon(record, lambda _ack, _error: None)
 
-    Submitter._write = hope  # type: ignore[method-assign] # the point of it
+    patch(JobWriter, "_send", hope)
 
 
 def random_job_ids() -> None:
@@ -28,7 +30,7 @@ def random_job_ids() -> None:
         del self, tenant, route, key
         return UUID(bytes=os.urandom(16))
 
-    JobIds.uuid_for_key = fresh  # type: ignore[method-assign] # the point of it
+    patch(JobIds, "uuid_for_key", fresh)
 
 
 def no_rebuild() -> None:
@@ -41,4 +43,4 @@ def no_rebuild() -> None:
             await self._epoch.finish(owner)
         return RebuildReport(records=0, jobs=0, republished=0, seconds=0.0)
 
-    Rebuild.run = nothing  # type: ignore[method-assign] # the point of it
+    patch(Rebuild, "run", nothing)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tests.promises.sabotage.patching import patch
+
 __all__ = [
     "commit_before_process",
     "commit_past_gap",
@@ -31,8 +33,8 @@ def commit_before_process() -> None:
         while self._slots and self._slots[0].is_finished:
             self._slots.popleft()
 
-    OffsetTracker.begin = begin_and_pass  # type: ignore[method-assign] # the point of it
-    OffsetTracker.finish = keep  # type: ignore[method-assign] # the point of it
+    patch(OffsetTracker, "begin", begin_and_pass)
+    patch(OffsetTracker, "finish", keep)
 
 
 def commit_past_gap() -> None:
@@ -45,7 +47,7 @@ def commit_past_gap() -> None:
         while self._slots and self._slots[0].is_finished:
             self._slots.popleft()
 
-    OffsetTracker.finish = jump  # type: ignore[method-assign] # the point of it
+    patch(OffsetTracker, "finish", jump)
 
 
 def no_dead_letters() -> None:
@@ -55,7 +57,7 @@ def no_dead_letters() -> None:
     async def drop(self: Any, *_: Any, **__: Any) -> None:
         del self
 
-    DeadLetters.write = drop  # type: ignore[method-assign] # the point of it
+    patch(DeadLetters, "write", drop)
 
 
 def mangled_dead_letters() -> None:
@@ -68,7 +70,7 @@ def mangled_dead_letters() -> None:
         changed = replace(record, value=(record.value or b"") + b" ")
         return await write(self, changed, *rest, **named)
 
-    DeadLetters.write = mangle  # type: ignore[method-assign] # the point of it
+    patch(DeadLetters, "write", mangle)
 
 
 def sdk_retries() -> None:
@@ -80,7 +82,7 @@ def sdk_retries() -> None:
     def eager(self: Any, *rest: Any, **named: Any) -> None:
         make(self, *rest, **{**named, "max_retries": 2})
 
-    openai.AsyncOpenAI.__init__ = eager  # type: ignore[method-assign] # the point of it
+    patch(openai.AsyncOpenAI, "__init__", eager)
 
 
 def early_retries() -> None:
@@ -93,13 +95,13 @@ def early_retries() -> None:
     async def go_on(self: Any, seconds: float) -> None:
         del self, seconds
 
-    Interruptible.pause = go_on  # type: ignore[method-assign] # the point of it
+    patch(Interruptible, "pause", go_on)
     make = outcomes.Retry.__init__
 
     def at_once(self: Any, *rest: Any, **named: Any) -> None:
         make(self, *rest, **{**named, "after": timedelta(0), "in_place": True})
 
-    outcomes.Retry.__init__ = at_once  # type: ignore[method-assign] # the point of it
+    patch(outcomes.Retry, "__init__", at_once)
 
 
 def no_fairness() -> None:
@@ -112,4 +114,4 @@ def no_fairness() -> None:
         del tenant
         return of(self, "anybody")
 
-    Shares.of = anybody  # type: ignore[method-assign] # the point of it
+    patch(Shares, "of", anybody)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
-__all__ = ["mark_before_result", "no_end", "no_fence", "no_lease", "no_unknown_outcome"]
+from tests.promises.sabotage.patching import patch, without_line
+
+__all__ = ["mark_before_result", "no_end", "no_lease", "no_unknown_outcome"]
 
 _LATER_S = 1.5
-
-
-class PatchMissed(Exception):
-    """The product has moved away from under a switch: mend the switch."""
 
 
 def mark_before_result() -> None:
@@ -35,41 +32,24 @@ def mark_before_result() -> None:
         pending.add(task)
         task.add_done_callback(pending.discard)
 
-    JobEmitter._emit = promise  # type: ignore[method-assign] # the point of it
+    patch(JobEmitter, "_emit", promise)
 
 
 def no_end() -> None:
     """Whether the job is over is not asked."""
-    _rewrite("begin", r"^if over then return .*$")
+    without_line("begin", r"^if over then return .*$")
 
 
 def no_lease() -> None:
-    """Whose lease it is is not asked."""
-    _rewrite("begin", r"^if holder and holder ~= owner then return .*$")
+    """Whose lease it is, and whether anybody proved that its owner is dead, is not asked."""
+    without_line(
+        "begin",
+        r"^if holder and holder ~= owner then return .*$",
+        r"^if proven < needed then return .*$",
+    )
+    without_line("hold", r"^if holder and holder ~= ARGV\[1\] then return .*$")
 
 
 def no_unknown_outcome() -> None:
     """`at_most_once` is not asked for."""
-    _rewrite("begin", r"^.*return \{ 'lost', attempt \}.*$")
-
-
-def no_fence() -> None:
-    """The first terminal event is the end, whoever started since."""
-    raise PatchMissed("the fence is not there yet")
-
-
-def _rewrite(script: str, line: str) -> None:
-    """Take a line out of a Lua script, wherever it is loaded from then on."""
-    from penstock_kit import redis_client  # noqa: PLC0415 - only if switched on
-
-    make = redis_client.Script.__init__
-    found = re.compile(line, re.MULTILINE)
-    head = redis_client.resources.files("penstock_kit.jobs").joinpath(f"lua/{script}.lua")
-    original = head.read_text("utf-8")
-    if not found.search(original):
-        raise PatchMissed(f"{script}.lua has no line like {line!r}")
-
-    def broken(self: Any, redis: Any, source: str) -> None:
-        make(self, redis, found.sub("", source) if source == original else source)
-
-    redis_client.Script.__init__ = broken  # type: ignore[method-assign] # the point of it
+    without_line("begin", r"^.*return \{ 'lost', attempt \}.*$")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tests.promises.sabotage.patching import patch
+
 __all__ = ["drop_delta", "reuse_seq", "silent_gap"]
 
 _EVERY = 5
@@ -22,7 +24,7 @@ def reuse_seq() -> None:
         if before == 1:
             self._seq = before
 
-    JobEmitter.delta = again  # type: ignore[method-assign] # the point of it
+    patch(JobEmitter, "delta", again)
 
 
 def drop_delta() -> None:
@@ -38,7 +40,7 @@ def drop_delta() -> None:
         if count % _EVERY:
             delta(self, deltas)
 
-    JobEmitter.delta = sometimes  # type: ignore[method-assign] # the point of it
+    patch(JobEmitter, "delta", sometimes)
 
 
 def silent_gap() -> None:
@@ -54,4 +56,4 @@ def silent_gap() -> None:
         last = [event for event in joined.backlog if event.type != "delta"]
         return replace(joined, recovered=True, snapshot=None, backlog=last)
 
-    JobStreams.join = forgetful  # type: ignore[method-assign] # the point of it
+    patch(JobStreams, "join", forgetful)

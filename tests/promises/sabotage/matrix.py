@@ -88,8 +88,8 @@ def matrix_lines(rows: Sequence[Row]) -> list[str]:
         "",
         "sabotage: switch, scenario, verdict, broken promises, the first thing that was seen",
         *map(_line, rows),
-        f"caught {caught} of {len(switches)}; "
-        f"{sum(row.is_right for row in calm)} of {len(calm)} scenarios clean without a switch",
+        f"caught {caught} of {len(switches)}",
+        f"clean without a switch: {sum(row.is_right for row in calm)} of {len(calm)} scenarios",
     ]
 
 

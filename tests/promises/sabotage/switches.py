@@ -38,7 +38,6 @@ class Switch:
 
 
 _WORKER = ("llm_worker",)
-_READERS = ("gateway", "notifier", "recorder")
 
 _ALL = (
     Switch(
@@ -88,14 +87,6 @@ _ALL = (
         breaks=("P3",),
         services=_WORKER,
         patch=in_ledger.no_lease,
-    ),
-    Switch(
-        name="no-fence",
-        about="the result of a worker that was frozen and replaced is taken",
-        scenario="zombie",
-        breaks=("P2", "P6"),
-        services=(*_WORKER, *_READERS),
-        patch=in_ledger.no_fence,
     ),
     Switch(
         name="answer-before-ack",

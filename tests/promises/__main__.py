@@ -21,8 +21,9 @@ from tests.promises.sabotage.matrix import Row, matrix_lines, run_matrix
 from tests.promises.sabotage.switches import SWITCHES
 from tests.promises.scale import SCALES, Scale
 from tests.promises.schedule import draw_schedule, read_schedule
+from tests.promises.specials.catalog import SPECIALS
 
-_PARTS = ("chaos", "sabotage")
+_PARTS = ("chaos", "specials", "sabotage")
 
 
 def main() -> int:
@@ -36,6 +37,9 @@ def main() -> int:
         seeds = [options.seed] if options.seed else range(1, options.seeds + 1)
         for seed in seeds:
             verdicts += _chaos(folder / f"seed-{seed}", seed, scale, replay=options.replay)
+    if "specials" in options.parts:
+        for name in options.special or SPECIALS:
+            verdicts += _special(folder / name, name)
     rows: list[Row] = []
     if "sabotage" in options.parts:
         rows = run_matrix(folder / "sabotage", options.switch)
@@ -55,9 +59,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--scale", choices=SCALES, default=os.environ.get("SCALE") or "ci")
     parser.add_argument("--replay", type=Path, help="a schedule.json instead of a drawn one")
+    parser.add_argument("--special", nargs="*", choices=SPECIALS, help="only these, of specials")
     parser.add_argument("--switch", nargs="*", choices=SWITCHES, help="only these, of sabotage")
     parser.add_argument("--folder", type=Path, help="keep the evidence here")
     return parser.parse_args()
+
+
+def _special(folder: Path, name: str) -> Sequence[Verdict]:
+    began = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    verdicts = SPECIALS[name](folder)
+    write_verdicts(folder / "verdicts.json", verdicts)
+    print(f"\n{name}: {time.monotonic() - began:.0f} s")
+    print("\n".join(verdict_lines(verdicts)), flush=True)
+    return verdicts
 
 
 def _chaos(folder: Path, seed: int, scale: Scale, *, replay: Path | None) -> Sequence[Verdict]:

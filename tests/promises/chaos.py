@@ -45,7 +45,7 @@ async def run_chaos(chaos: Chaos) -> Path:
     """Run it; the folder with the evidence."""
     layout = Layout(
         folder=chaos.folder,
-        ports=Ports.pick(_labels(chaos.replicas)),
+        ports=Ports.pick_for(chaos.replicas),
         replicas=chaos.replicas,
         env=chaos.env,
         skew_s={"llm-worker-2": chaos.skew_s} if chaos.skew_s else {},
@@ -74,7 +74,3 @@ async def run_chaos(chaos: Chaos) -> Path:
         await load.settle(within_s=chaos.settle_s)
         await asyncio.to_thread(dump_topics, stack.kafka, layout.evidence)
     return layout.evidence
-
-
-def _labels(replicas: Mapping[str, int]) -> list[str]:
-    return [f"{name}-{n}" for name, count in replicas.items() for n in range(1, count + 1)]

@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib
 import os
 import runpy
+import signal
 import sys
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -30,6 +32,8 @@ def main() -> None:
         _skew(float(skew))
     if (crashes := os.environ.get("RIG_CRASHES")) and module == "llm_worker":
         _crash_on_mark(Path(crashes))
+    if module == "llm_worker":
+        _freeze_on_signal()
     if switch := os.environ.get("RIG_SABOTAGE"):
         switches = importlib.import_module("tests.promises.sabotage.switches")
         switches.SWITCHES[switch].apply(module)
@@ -48,6 +52,21 @@ def _skew(seconds: float) -> None:
 
     time.time = lambda: real() + seconds
     clock.SystemClock.now = skewed_now  # type: ignore[method-assign,assignment] # the point of it
+
+
+def _freeze_on_signal() -> None:
+    """SIGUSR1: the poll thread stands still from its next round on, for ever."""
+    poller = importlib.import_module("penstock_kit.lanes.poller").Poller
+    round_of = poller._round
+    frozen = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: frozen.set())
+
+    def round_or_stand(self: Any) -> None:
+        while frozen.is_set():
+            time.sleep(1)
+        round_of(self)
+
+    poller._round = round_or_stand
 
 
 def _crash_on_mark(log: Path) -> None:

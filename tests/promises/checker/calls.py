@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -16,7 +17,7 @@ from tests.promises.checker.interruptions import (
 )
 from tests.promises.checker.verdict import Verdict, judged
 
-__all__ = ["check_at_most_once", "check_calls", "repeated_calls"]
+__all__ = ["check_at_most_once", "check_calls", "repeated_calls", "unexcused"]
 
 
 def check_calls(evidence: Evidence) -> Verdict:
@@ -25,23 +26,8 @@ def check_calls(evidence: Evidence) -> Verdict:
     Stricter than the sum that is promised: each repeated call is judged by itself. Calls of one
     attempt are never two: a client library that tries again by itself shows here.
     """
-    stops = by_label(interruptions(evidence))
-    workers = worker_of(evidence)
-    offenders, excused = [], 0
-    for before, again in repeated_calls(evidence):
-        events = evidence.events.get(again.job, [])
-        worker = workers.get((again.job, before.attempt))
-        if before.attempt == again.attempt:
-            offenders.append(f"{again.job}: attempt {again.attempt} was called twice")
-        elif _follows_failure(before, again, events):
-            continue
-        elif any(_was_open(one, before, again, events) for one in stops.get(worker or "", [])):
-            excused += 1
-        else:
-            offenders.append(
-                f"{again.job}: attempt {again.attempt} repeats {before.attempt} of {worker}, "
-                "which was not interrupted"
-            )
+    offenders, excused = _judge(evidence)
+    stops, workers = by_label(interruptions(evidence)), worker_of(evidence)
     in_flight = sum(1 for _ in _in_flight(evidence, stops, workers))
     if excused > in_flight:
         offenders.append(f"{excused} repeated calls, but only {in_flight} were in flight")
@@ -51,6 +37,42 @@ def check_calls(evidence: Evidence) -> Verdict:
         f"of {total} calls"
     )
     return judged("P3", "bounded duplicate paid calls", figure, offenders, of=total)
+
+
+def unexcused(evidence: Evidence) -> list[str]:
+    """Repeated calls that nothing excuses."""
+    return _judge(evidence)[0]
+
+
+def _judge(evidence: Evidence) -> tuple[list[str], int]:
+    """Who offends, and how many repeated calls an interruption excuses."""
+    stops, workers = by_label(interruptions(evidence)), worker_of(evidence)
+    offenders, excused = list(_twice_in_one_attempt(evidence)), 0
+    for before, again in repeated_calls(evidence):
+        events = evidence.events.get(again.job, [])
+        worker = workers.get((again.job, before.attempt))
+        if before.attempt == again.attempt or _follows_failure(before, again, events):
+            continue
+        if any(_was_open(one, before, again, events) for one in stops.get(worker or "", [])):
+            excused += 1
+        else:
+            offenders.append(
+                f"{again.job}: attempt {again.attempt} repeats {before.attempt} of {worker}, "
+                "which was not interrupted"
+            )
+    return offenders, excused
+
+
+def _twice_in_one_attempt(evidence: Evidence) -> Iterator[str]:
+    """Requests of the same attempt, charged or refused."""
+    seen = Counter(
+        (line["job"], line["attempt"])
+        for line in evidence.journal("provider")
+        if line["event"] != "ended" and line.get("job")
+    )
+    for (job, attempt), count in seen.items():
+        if count > 1:
+            yield f"{job}: attempt {attempt} was sent {count} times"
 
 
 def check_at_most_once(evidence: Evidence) -> Verdict:

@@ -79,6 +79,17 @@ class Load:
         self._evidence.write(event="settled", at=settled, left=len(left))
         return {**seen, **left}
 
+    async def submit_once(self, job: PlannedJob) -> str | None:
+        """One request, whatever becomes of it; the job's id if it was accepted."""
+        self._evidence.write(event="planned", **job.facts())
+        status, job_id, _ = await self.sender.send(job)
+        accepted = job_id if status == 202 else None
+        self._evidence.write(event="known", number=job.number, key=job.key, job=accepted)
+        if accepted is not None:
+            self.known[job.number] = accepted
+            self._tenants[accepted] = job.tenant
+        return accepted
+
     async def _look(self, left: dict[str, str], seen: dict[str, str]) -> dict[str, str]:
         still: dict[str, str] = {}
         gate = asyncio.Semaphore(16)

@@ -51,13 +51,14 @@ class Sender:
             body["metadata"] = {"changed": "yes"}
         raw = json.dumps(body).encode()
         began = time.time()
-        status, job_id, pause_s, code = await self._post(job, raw)
+        status, job_id, pause_s, code, retry_after = await self._post(job, raw)
         self.transcript.write(
             number=job.number,
             key=job.key,
             sha=hashlib.sha256(raw).hexdigest()[:16],
             status=status,
             code=code,
+            retry_after=retry_after,
             job=job_id,
             began=began,
             changed=changed,
@@ -84,7 +85,10 @@ class Sender:
             await asyncio.sleep(pause_s)
         return None
 
-    async def _post(self, job: PlannedJob, raw: bytes) -> tuple[int, str | None, float, str | None]:
+    async def _post(
+        self, job: PlannedJob, raw: bytes
+    ) -> tuple[int, str | None, float, str | None, str | None]:
+        """Status, job id, pause before the next send, error code, `Retry-After` as it came."""
         pause_s = self.random.uniform(*_PAUSE_S)
         headers = {**self._headers(job.tenant), "Idempotency-Key": job.key}
         try:
@@ -95,12 +99,13 @@ class Sender:
                 timeout=aiohttp.ClientTimeout(total=_ATTEMPT_S),
             ) as answer:
                 content = json.loads(await answer.read())
-                if after := answer.headers.get("Retry-After"):
+                after = answer.headers.get("Retry-After")
+                if after is not None:
                     pause_s = min(float(after), _LONGEST_PAUSE_S)
-                code = (content.get("error") or {}).get("code") if answer.status != 202 else None
-                return answer.status, content.get("id"), pause_s, code
+                code = (content.get("error") or {}).get("code")
+                return answer.status, content.get("id"), pause_s, code, after
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            return 0, None, pause_s, type(error).__name__
+            return 0, None, pause_s, type(error).__name__, None
 
     async def _call(self, method: str, path: str, tenant: str) -> tuple[int, dict[str, object]]:
         try:

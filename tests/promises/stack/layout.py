@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
-from penstock.dev.ports import PortPicker
+from penstock.dev.ports import is_free
 
 __all__ = ["REPLICAS", "Layout", "Ports"]
+
+_LOWEST_PORT, _HIGHEST_PORT = 12_000, 31_000
+_WINDOW = 64
 
 REPLICAS: Mapping[str, int] = {
     "recorder": 2,
@@ -39,14 +44,29 @@ class Ports:
     admin: Mapping[str, int]
 
     @classmethod
-    def pick(cls, labels: list[str]) -> Ports:
-        """Free ports."""
-        picker = PortPicker()
+    def pick_for(cls, replicas: Mapping[str, int]) -> Ports:
+        """Free ports below those that the system gives to outgoing connections.
+
+        A killed server must find its port again, and two rigs must not meet.
+        """
+        free = _free_ports()
         names = [name for name in cls.__dataclass_fields__ if name != "admin"]
         return cls(
-            **{name: picker.pick() for name in names},
-            admin={label: picker.pick() for label in labels},
+            **{name: next(free) for name in names},
+            admin={
+                f"{service}-{number}": next(free)
+                for service, count in replicas.items()
+                for number in range(1, count + 1)
+            },
         )
+
+
+def _free_ports() -> Iterator[int]:
+    """Each process has a window of its own to begin with."""
+    first = _LOWEST_PORT + os.getpid() * _WINDOW % (_HIGHEST_PORT - _LOWEST_PORT)
+    for port in chain(range(first, _HIGHEST_PORT), range(_LOWEST_PORT, first)):
+        if is_free(port):
+            yield port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Promises that need a situation of their own: one stack, one situation, one or two verdicts."""

@@ -198,13 +198,15 @@ def _conversations(random: Random, numbers: Iterator[int], mix: Mix) -> Iterator
 
 
 def _bursts(random: Random, numbers: Iterator[int], mix: Mix) -> Iterator[PlannedJob]:
-    for _ in range(mix.bursts):
+    for n in range(mix.bursts):
         number = next(numbers)
+        via = "http" if n % 3 else random.choice(("confluent", "aiokafka"))
         yield PlannedJob(
             number=number,
             kind="burst",
+            via=via,
             key=f"{mix.names}burst-{number}",
             at_s=random.uniform(0, mix.seconds),
             script="tokens=30;rate=100",
-            sends=mix.burst_size,
+            sends=mix.burst_size if via == "http" else 3,
         )

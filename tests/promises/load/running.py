@@ -133,7 +133,7 @@ class Load:
             await asyncio.sleep(self.sender.random.uniform(0.2, 2.0))
             status = await self.sender.cancel(job_id, job.tenant)
             self._evidence.write(event="cancel", job=job_id, status=status)
-        if job.kind == "burst":
+        if job.kind == "burst" and job.via == "http":
             await self.sender.send(job, changed=True)
         if job.follow is not None:
             follow = self._follower.follow(job_id, job.follow, until=self._over)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.promises.load.crowd import crowd_jobs
 from tests.promises.load.plan import Mix, PlannedJob
+from tests.promises.load.waves import wave_jobs
 from tests.promises.schedule import Step
 
 __all__ = ["SCENARIOS", "SMALL", "Scenario"]
@@ -42,7 +43,7 @@ class Scenario:
     steps: Sequence[Step] = ()
     jobs: Callable[[], list[PlannedJob]] | None = None
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    settle_s: float = 30.0
+    settle_s: float = 25.0
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -63,26 +64,27 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "killed-worker": Scenario(
         about="both workers are killed, with finished work beyond unfinished and right after it",
-        mix=_mix(seconds=14, plain=240, slow=5, at_most_once=24),
+        mix=_mix(seconds=1),
+        jobs=wave_jobs,
         steps=(
             Step(3.0, "kill", "llm-worker-1", 0.3),
-            Step(4.5, "kill", "llm-worker-2", 0.3),
-            Step(12.0, "kill", "llm-worker-1", 0.3),
-            Step(12.5, "kill", "llm-worker-2", 0.3),
+            Step(3.1, "kill", "llm-worker-2", 0.3),
+            Step(22.0, "kill", "llm-worker-1", 0.3),
+            Step(22.1, "kill", "llm-worker-2", 0.3),
         ),
-        settle_s=60.0,
+        settle_s=40.0,
     ),
     "joining-worker": Scenario(
         about="a second worker joins while the first is in the middle of long calls",
         mix=_mix(seconds=6, plain=40, slow=24),
         steps=(Step(0.0, "kill", "llm-worker-2", 4.0),),
-        settle_s=60.0,
+        settle_s=40.0,
     ),
     "zombie": Scenario(
         about="a worker is frozen beyond its session and lease, and wakes with results",
         mix=_mix(seconds=5, plain=20, slow=24),
         steps=(Step(4.0, "freeze", "llm-worker-1", 14.0),),
-        settle_s=60.0,
+        settle_s=40.0,
     ),
     "killed-gateway": Scenario(
         about="the broker is silent, the gateway dies",

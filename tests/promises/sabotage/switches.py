@@ -66,8 +66,8 @@ _ALL = (
     ),
     Switch(
         name="no-ledger-end",
-        about="a redelivered job that has ended is run again",
-        scenario="killed-worker",
+        about="a job that has ended is run again when its request comes again",
+        scenario="calm",
         breaks=("P3",),
         services=_WORKER,
         patch=in_ledger.no_end,

@@ -37,6 +37,7 @@ class Chaos:
     settle_s: float = _SETTLE_S
     replicas: Mapping[str, int] = field(default_factory=lambda: dict(REPLICAS))
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    idle_s: float = 2.0
     jobs: Sequence[PlannedJob] | None = None
     """Instead of those that the mix draws."""
 
@@ -48,6 +49,7 @@ async def run_chaos(chaos: Chaos) -> Path:
         ports=Ports.pick_for(chaos.replicas),
         replicas=chaos.replicas,
         env=chaos.env,
+        idle_s=chaos.idle_s,
         skew_s={"llm-worker-2": chaos.skew_s} if chaos.skew_s else {},
         sabotage=chaos.sabotage,
     )

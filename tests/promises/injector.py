@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
-from tests.promises.journal import Journal
+from tests.promises.journal import Journal, read_journal
 from tests.promises.proxy.control import set_weather
 from tests.promises.proxy.routes import Mode
 from tests.promises.schedule import Step
@@ -19,6 +19,10 @@ __all__ = ["Injector"]
 
 _DELAY_MS = 250.0
 """Added to every chunk through the proxy: slow, but below the clients' time-outs."""
+_HANDLED_S = 0.5
+"""What the provider has ended, its worker has handled by then."""
+_FACT_S = 60.0
+"""Longest wait for what a step depends on; then it comes anyway."""
 _DRAIN_S = 35.0
 """A stopped process has its drain time-out before it counts as stuck."""
 
@@ -45,7 +49,23 @@ class Injector:
 
     async def _at(self, step: Step, began: float) -> None:
         await asyncio.sleep(max(0.0, began + step.at_s - time.monotonic()))
+        if step.after_calls:
+            await self._until_called(step.after_kind, step.after_calls)
         await self.one(step)
+
+    async def _until_called(self, kind: str, count: int) -> None:
+        """Wait for a fact in the provider's log: how fast the machine is today is none."""
+        path = self._stack.layout.evidence / "provider.jsonl"
+        until = time.monotonic() + _FACT_S
+        while time.monotonic() < until:
+            lines = read_journal(path)
+            ended = {line["call"] for line in lines if line.get("how") == "completed"}
+            calls = [line for line in lines if line["event"] == "charged"]
+            mine = [c for c in calls if c["first_user"].startswith(kind) and c["call"] in ended]
+            if len(mine) >= count:
+                await asyncio.sleep(_HANDLED_S)
+                return
+            await asyncio.sleep(0.05)
 
     async def _do(self, step: Step) -> None:
         fleet = self._stack.fleet

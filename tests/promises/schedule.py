@@ -26,12 +26,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One fault: `at_s` after the load began, undone `for_s` later."""
+    """One fault: `at_s` after the load began, undone `for_s` later.
+
+    `after_calls`: not before so many calls of jobs of kind `after_kind` were completed, too.
+    """
 
     at_s: float
     action: str
     target: str
     for_s: float
+    after_kind: str = ""
+    after_calls: int = 0
 
     @property
     def ends_s(self) -> float:

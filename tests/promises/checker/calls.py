@@ -50,11 +50,18 @@ def _judge(evidence: Evidence) -> tuple[list[str], int]:
     offenders, excused = list(_twice_in_one_attempt(evidence)), 0
     for before, again in repeated_calls(evidence):
         events = evidence.events.get(again.job, [])
-        worker = workers.get((again.job, before.attempt))
+        worker = workers.get((again.job, before.attempt), "")
+        frozen = [
+            one
+            for one in stops.get(workers.get((again.job, again.attempt), ""), [])
+            if one.kind == "SIGSTOP"
+        ]
         if before.attempt == again.attempt or _follows_failure(before, again, events):
             continue
-        if any(_was_open(one, before, again, events) for one in stops.get(worker or "", [])):
+        if any(_was_open(one, before, again.at, events) for one in stops.get(worker, [])):
             excused += 1
+        elif any(_was_open(one, again, again.at, events) for one in frozen):
+            excused += 1  # frozen between `started` and the call, which it made when it woke
         else:
             offenders.append(
                 f"{again.job}: attempt {again.attempt} repeats {before.attempt} of {worker}, "
@@ -113,17 +120,27 @@ def _follows_failure(before: Call, again: Call, events: list[Event]) -> bool:
     )
 
 
-def _was_open(one: Interruption, before: Call, again: Call, events: list[Event]) -> bool:
-    """Whether the earlier attempt was in flight when its process was interrupted.
+def _was_open(one: Interruption, call: Call, until: float, events: list[Event]) -> bool:
+    """Whether an attempt was in flight when its process was interrupted.
 
-    It is in flight from the call to the acknowledged end, not only while the provider talks.
+    It is in flight from `started` to its acknowledged end, not only while the provider talks.
     """
-    ends = [
-        event.at for event in events if event.type in TERMINAL and event.attempt == before.attempt
-    ]
-    if ends and one.kind != "SIGSTOP" and min(ends) < one.at:
+    ended = _ended(call, events)
+    if ended is not None and one.kind != "SIGSTOP" and ended < one.at:
         return False
-    return is_in_flight_at(one, before.at, again.at)
+    return is_in_flight_at(one, _begun(call, events), until)
+
+
+def _begun(call: Call, events: list[Event]) -> float:
+    """When the attempt of a call began, by the log if that has it."""
+    starts = [e.at for e in events if e.type == "started" and e.attempt == call.attempt]
+    return min([*starts, call.at])
+
+
+def _ended(call: Call, events: list[Event]) -> float | None:
+    """When the log took the attempt's terminal event."""
+    ends = [e.at for e in events if e.type in TERMINAL and e.attempt == call.attempt]
+    return min(ends) if ends else None
 
 
 def _in_flight(
@@ -135,13 +152,10 @@ def _in_flight(
     for job, calls in evidence.calls.items():
         events = evidence.events.get(job, [])
         for call in calls:
-            ends = [
-                event.at
-                for event in events
-                if event.attempt == call.attempt and event.type in (*TERMINAL, "retrying")
-            ]
-            ended = min(ends) if ends else None
+            told = [e.at for e in events if e.type == "retrying" and e.attempt == call.attempt]
+            over = _ended(call, events)
+            ended = min([*told, *([] if over is None else [over])], default=None)
             for one in stops.get(workers.get((job, call.attempt), ""), []):
-                if is_in_flight_at(one, call.at, ended):
+                if is_in_flight_at(one, _begun(call, events), ended):
                     yield job, call.attempt
                     break

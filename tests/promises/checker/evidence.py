@@ -113,6 +113,15 @@ class Evidence:
         return {line["job"]: line["status"] for line in self.jobs if line.get("event") == "api"}
 
     @cached_property
+    def api_attempts(self) -> dict[str, int]:
+        """The attempt that the API showed with the end of a job."""
+        return {
+            line["job"]: line["attempt"]
+            for line in self.jobs
+            if line.get("event") == "api" and line.get("attempt") is not None
+        }
+
+    @cached_property
     def events(self) -> dict[str, list[Event]]:
         """The events of each job in the order of the log."""
         found: dict[str, list[Event]] = defaultdict(list)

@@ -49,12 +49,7 @@ def check_zombies(evidence: Evidence) -> Verdict:
             )
         ]
         stale += len(zombies)
-        offenders += [
-            f"{job}: the API shows {evidence.api[job]}, superseded in the log"
-            for event in zombies
-            if evidence.api.get(job) == event.type and event.type != folded.status
-        ]
-    offenders += list(_streams_that_differ(evidence)) if frozen else []
+    offenders += list(_views_that_differ(evidence)) if frozen else []
     figure = f"{len(frozen)} frozen workers, {stale} late results, {len(offenders)} visible"
     return judged("P6", "zombies cannot win", figure, offenders, of=len(frozen))
 
@@ -79,6 +74,10 @@ def _api_that_differs(evidence: Evidence) -> Iterator[str]:
         folded = fold(evidence.events.get(job, []))
         if folded.status != status and (folded.end is not None or status in TERMINAL):
             yield f"{job}: the log says {folded.status}, the API {status}"
+        elif folded.end is not None and job in evidence.api_attempts:
+            attempt = evidence.api_attempts[job]
+            if attempt != folded.end.attempt:
+                yield f"{job}: ended by attempt {folded.end.attempt}, the API shows {attempt}"
 
 
 def _streams_that_differ(evidence: Evidence) -> Iterator[str]:
@@ -98,6 +97,8 @@ def _streams_that_differ(evidence: Evidence) -> Iterator[str]:
 
 def _same_end(folded: Folded, status: str, frame: dict[str, Any]) -> bool:
     if folded.end is None or folded.end.type != status:
+        return False
+    if frame["type"] != "snapshot" and frame["place"][0] != folded.end.attempt:
         return False
     shown, logged = output_text(frame.get("output")), output_text(folded.end.body.get("output"))
     return shown is None or shown == logged

@@ -28,18 +28,20 @@ def check_retries(evidence: Evidence, *, is_quiet: bool = False) -> Verdict:
 
 
 def lateness(evidence: Evidence) -> list[tuple[str, float, float]]:
-    """(job, promised pause, seconds after its end at which the next attempt started)."""
+    """(job, promised pause, seconds after its end at which the next attempt started).
+
+    What a frozen worker says of an attempt that another has replaced meanwhile promises nothing.
+    """
     found = []
     for job, events in evidence.events.items():
-        for event in events:
-            if event.type != "retrying":
+        newest = 0
+        for place, event in enumerate(events):
+            if event.type == "started":
+                newest = max(newest, event.attempt)
+            if event.type != "retrying" or event.attempt < newest:
                 continue
             delay = float(event.body["delay_s"])
-            starts = [
-                later.at
-                for later in events
-                if later.type == "started" and later.attempt > event.attempt
-            ]
+            starts = [e.at for e in events[place:] if e.type == "started"]
             if starts:
                 found.append((job, delay, min(starts) - event.at - delay))
     return found

@@ -92,10 +92,12 @@ def _judge(line: dict[str, Any], reader: Reader, evidence: Evidence) -> Iterator
 def _numbers_reused(evidence: Evidence) -> Iterator[str]:
     """In the log itself: one place, one event; no place left out before the end."""
     for job, events in evidence.events.items():
-        seen: dict[tuple[int, int], tuple[str, object]] = {}
+        seen: dict[tuple[int, int], tuple[str, object, object]] = {}
         top: dict[int, int] = defaultdict(int)
         for event in events:
-            place, content = (event.attempt, event.seq), (event.type, event.body.get("deltas"))
+            body = event.body
+            place = (event.attempt, event.seq)
+            content = (event.type, body.get("deltas"), body.get("worker"))
             if seen.setdefault(place, content) != content and event.attempt > 0:
                 yield f"{job}: place {event.attempt}-{event.seq} is used twice"
             if event.attempt > 0 and event.seq > top[event.attempt] + 1:

@@ -39,6 +39,7 @@ class Load:
         self._follower = follower
         self._evidence = evidence
         self._tenants: dict[str, str] = {}
+        self._attempts: dict[str, object] = {}
         self._over = asyncio.Event()
         self._following: list[asyncio.Task[None]] = []
 
@@ -75,7 +76,8 @@ class Load:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
         for job_id, status in {**seen, **left}.items():
-            self._evidence.write(event="api", job=job_id, status=status)
+            attempt = self._attempts.get(job_id)
+            self._evidence.write(event="api", job=job_id, status=status, attempt=attempt)
         self._evidence.write(event="settled", at=settled, left=len(left))
         return {**seen, **left}
 
@@ -100,6 +102,7 @@ class Load:
             text = str(view.get("status", status))
             if text in _TERMINAL:
                 seen[job_id] = text
+                self._attempts[job_id] = view.get("attempt")
             else:
                 still[job_id] = text
 

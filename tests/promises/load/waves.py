@@ -6,7 +6,7 @@ from tests.promises.load.plan import PlannedJob
 
 __all__ = ["wave_jobs"]
 
-_LONG = "tokens=100;rate=20"
+_LONG = "tokens=160;rate=20"
 _ONCE = "tokens=120;rate=60"
 _SHORT = "tokens=10;rate=100;ttft_ms=5"
 
@@ -32,5 +32,5 @@ def wave_jobs() -> list[PlannedJob]:
     for n in range(80):
         add("plain", 0.8 + n * 0.025, _SHORT)
     for n in range(140):
-        add("plain", 16.0 + n * 0.05, _SHORT)
+        add("late", 16.0 + n * 0.05, _SHORT)
     return sorted(jobs, key=lambda job: job.at_s)

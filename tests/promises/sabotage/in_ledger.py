@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.promises.sabotage.patching import patch, without_line
+from tests.promises.sabotage.patching import patch, patch_function, without_line
 
-__all__ = ["mark_before_result", "no_end", "no_lease", "no_unknown_outcome"]
+__all__ = ["mark_before_result", "no_end", "no_fence", "no_lease", "no_unknown_outcome"]
 
 _LATER_S = 1.5
 
@@ -53,3 +53,11 @@ def no_lease() -> None:
 def no_unknown_outcome() -> None:
     """`at_most_once` is not asked for."""
     without_line("begin", r"^.*return \{ 'lost', attempt \}.*$")
+
+
+def no_fence() -> None:
+    """The first end in the log is the end, whoever started since."""
+    without_line("fold", r"^    if start\[3\] > ending\[3\] and before\(.*$")
+    from penstock_kit.jobs import fence  # noqa: PLC0415 - only if switched on
+
+    patch_function(fence, "_is_fenced", lambda _ending, _starts: False)

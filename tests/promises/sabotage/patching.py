@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from types import ModuleType
 from typing import Any
 
-__all__ = ["PatchMissed", "patch", "without_line"]
+__all__ = ["PatchMissed", "patch", "patch_function", "without_line"]
 
 
 class PatchMissed(Exception):
@@ -22,6 +23,17 @@ def patch(owner: type, name: str, new: Any) -> None:
     if not hasattr(owner, name):
         raise PatchMissed(f"{owner.__module__}.{owner.__name__} has no {name!r}")
     setattr(owner, name, new)
+
+
+def patch_function(module: ModuleType, name: str, new: Any) -> None:
+    """Put another function in the place of a module's.
+
+    Raises:
+        PatchMissed: there is no such function.
+    """
+    if not hasattr(module, name):
+        raise PatchMissed(f"{module.__name__} has no {name!r}")
+    setattr(module, name, new)
 
 
 def without_line(script: str, *patterns: str) -> None:

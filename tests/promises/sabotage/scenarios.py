@@ -44,6 +44,7 @@ class Scenario:
     jobs: Callable[[], list[PlannedJob]] | None = None
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settle_s: float = 25.0
+    idle_s: float = 2.0
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -67,10 +68,10 @@ SCENARIOS: Mapping[str, Scenario] = {
         mix=_mix(seconds=1),
         jobs=wave_jobs,
         steps=(
-            Step(3.0, "kill", "llm-worker-1", 0.3),
-            Step(3.1, "kill", "llm-worker-2", 0.3),
-            Step(22.0, "kill", "llm-worker-1", 0.3),
-            Step(22.1, "kill", "llm-worker-2", 0.3),
+            Step(2.0, "kill", "llm-worker-1", 0.3, after_kind="plain", after_calls=40),
+            Step(2.1, "kill", "llm-worker-2", 0.3, after_kind="plain", after_calls=40),
+            Step(20.0, "kill", "llm-worker-1", 0.3, after_kind="late", after_calls=50),
+            Step(20.1, "kill", "llm-worker-2", 0.3, after_kind="late", after_calls=50),
         ),
         settle_s=40.0,
     ),
@@ -83,7 +84,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "zombie": Scenario(
         about="a worker is frozen beyond its session and lease, and wakes with results",
         mix=_mix(seconds=5, plain=20, slow=24),
-        steps=(Step(4.0, "freeze", "llm-worker-1", 14.0),),
+        steps=(Step(2.0, "freeze", "llm-worker-1", 14.0, after_kind="plain", after_calls=8),),
         settle_s=40.0,
     ),
     "killed-gateway": Scenario(

@@ -89,6 +89,14 @@ _ALL = (
         patch=in_ledger.no_lease,
     ),
     Switch(
+        name="no-fence",
+        about="the result of a worker that was frozen and replaced is taken",
+        scenario="zombie",
+        breaks=("P2", "P6"),
+        services=("recorder",),
+        patch=in_ledger.no_fence,
+    ),
+    Switch(
         name="answer-before-ack",
         about="202 before the broker has the job",
         scenario="killed-gateway",

@@ -89,6 +89,8 @@ class Layout:
     victim: str = "llm-worker-3"
     partitions: int = 8
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    idle_s: float = 2.0
+    """Silence of the provider in the middle of an answer, after which a call has failed."""
     script: str = "tokens=20;rate=150;ttft_ms=20"
 
     @property

@@ -30,7 +30,7 @@ providers:
     max_concurrency: 512
     connect_timeout: 2
     first_token_timeout: 6
-    idle_timeout: 2
+    idle_timeout: {idle_s}
     total_timeout: 60
 models:
   fake: {{provider: fake}}
@@ -42,7 +42,9 @@ def write_files(layout: Layout) -> None:
     """tasks.yaml and providers.yaml, with retries and time-outs in seconds instead of minutes."""
     layout.data.mkdir(parents=True, exist_ok=True)
     (layout.data / "tasks.yaml").write_text(_TASKS)
-    (layout.data / "providers.yaml").write_text(_PROVIDERS.format(port=layout.ports.provider))
+    (layout.data / "providers.yaml").write_text(
+        _PROVIDERS.format(port=layout.ports.provider, idle_s=layout.idle_s)
+    )
 
 
 def service_spec(layout: Layout, service: str, label: str, *, id_secret: str) -> ProcessSpec:

@@ -95,17 +95,35 @@ class Mix:
         return asdict(self)
 
     @classmethod
+    def none(cls) -> Mix:
+        """Not a single job."""
+        return replace(cls(), **dict.fromkeys(_COUNTS, 0))
+
+    @classmethod
     def scaled(cls, factor: float, *, seconds: float) -> Mix:
         """Everything `factor` times."""
         base = cls()
         counts: dict[str, Any] = {
-            name: max(1, round(getattr(base, name) * factor)) if getattr(base, name) else 0
-            for name, kind in cls.__annotations__.items()
-            if kind == "int" and name not in ("turns", "burst_size")
+            name: max(1, round(getattr(base, name) * factor)) for name in _COUNTS
         }
         return replace(base, seconds=seconds, **counts)
 
 
+_COUNTS = (
+    "plain",
+    "slow",
+    "embed",
+    "conversations",
+    "at_most_once",
+    "deadlines",
+    "cancels",
+    "rate_limited",
+    "failing",
+    "refused",
+    "poison",
+    "malformed",
+    "bursts",
+)
 _FAULTS = (
     "status=500;times=1",
     "status=503;times=2",

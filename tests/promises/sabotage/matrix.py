@@ -71,6 +71,7 @@ def _run(folder: Path, name: str, switch: str | None) -> list[Verdict]:
         settle_s=scenario.settle_s,
         replicas=SMALL,
         env=scenario.env,
+        idle_s=scenario.idle_s,
         jobs=scenario.jobs() if scenario.jobs is not None else None,
     )
     evidence = asyncio.run(run_chaos(chaos))

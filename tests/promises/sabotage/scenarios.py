@@ -13,25 +13,10 @@ from tests.promises.schedule import Step
 __all__ = ["SCENARIOS", "SMALL", "Scenario"]
 
 SMALL: Mapping[str, int] = {"recorder": 1, "llm-worker": 2, "notifier": 1, "gateway": 1}
-_NOTHING = Mix(
-    plain=0,
-    slow=0,
-    embed=0,
-    conversations=0,
-    at_most_once=0,
-    deadlines=0,
-    cancels=0,
-    rate_limited=0,
-    failing=0,
-    refused=0,
-    poison=0,
-    malformed=0,
-    bursts=0,
-)
 
 
 def _mix(**counts: float) -> Mix:
-    return Mix(**{**_NOTHING.facts(), **counts})
+    return Mix(**{**Mix.none().facts(), **counts})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +69,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "zombie": Scenario(
         about="a worker is frozen beyond its session and lease, and wakes with results",
         mix=_mix(seconds=5, plain=20, slow=24),
+        idle_s=40.0,
         steps=(Step(2.0, "freeze", "llm-worker-1", 14.0, after_kind="plain", after_calls=8),),
         settle_s=40.0,
     ),

@@ -58,10 +58,10 @@ async def _run(folder: Path, *, seconds: float, long_jobs: int) -> Path:
 
 def _jobs(seconds: float, long_jobs: int) -> list[PlannedJob]:
     per_s = 12
-    mix = Mix.scaled(0, seconds=seconds)
     mix = Mix(
         **{
-            **mix.facts(),
+            **Mix.none().facts(),
+            "seconds": seconds,
             "plain": int(per_s * seconds),
             "rate_limited": 40,
             "failing": 60,

@@ -31,7 +31,8 @@ async def _run(folder: Path, *, rounds: int, jobs: int) -> Path:
     layout = Layout(folder=folder, ports=Ports.pick_for(REPLICAS))
     mix = Mix(
         **{
-            **Mix.scaled(0, seconds=45.0 * rounds).facts(),
+            **Mix.none().facts(),
+            "seconds": 45.0 * rounds,
             "plain": jobs,
             "slow": 20,
             "embed": 30,

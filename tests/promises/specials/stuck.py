@@ -35,7 +35,7 @@ def run_stuck(folder: Path) -> list[Verdict]:
 
 async def _run(folder: Path) -> Path:
     layout = Layout(folder=folder, ports=Ports.pick_for(_REPLICAS), replicas=_REPLICAS)
-    mix = Mix(**{**Mix.scaled(0, seconds=110).facts(), "plain": 220})
+    mix = Mix(**{**Mix.none().facts(), "seconds": 110.0, "plain": 220})
     async with (
         running_stack(layout) as stack,
         running_load(stack, seed=5) as load,

@@ -97,7 +97,8 @@ class Mix:
     @classmethod
     def none(cls) -> Mix:
         """Not a single job."""
-        return replace(cls(), **dict.fromkeys(_COUNTS, 0))
+        nothing: dict[str, Any] = dict.fromkeys(_COUNTS, 0)
+        return replace(cls(), **nothing)
 
     @classmethod
     def scaled(cls, factor: float, *, seconds: float) -> Mix:

@@ -23,6 +23,7 @@ from penstock_contracts.envelope import Envelope, encode_headers
 from penstock_contracts.events import TERMINAL, JobStatus
 from penstock_contracts.ids import JobIds, derived_job_id
 from penstock_contracts.parts import Usage
+from penstock_contracts.topics import RETRY_DELAYS_S, retry_topic
 from penstock_kit.blobs.store import BlobStore
 from penstock_kit.clock import SystemClock
 from penstock_kit.control import Cancel
@@ -33,6 +34,7 @@ from penstock_kit.kafka.memory import MemoryKafka
 from penstock_kit.kafka.ports import OutRecord, Producer, Record
 from penstock_kit.lanes.outcomes import Delivery
 from penstock_kit.lanes.policy import LanePolicy
+from penstock_kit.lanes.retry_topics import RetryTier, RetryTopics
 from penstock_kit.settings import BlobSettings
 from penstock_kit.tasks import RetryPolicy, TaskCatalog, TaskType
 from penstock_kit.telemetry.metrics import Metrics
@@ -40,6 +42,12 @@ from penstock_kit.tenancy import TenantScope
 
 from tests.support.fake_provider.script import Script
 from tests.support.fake_provider.server import FakeProvider
+
+TIERS = [
+    RetryTier(retry_topic(delay_s).name, timedelta(seconds=delay_s / 5))
+    for delay_s in RETRY_DELAYS_S
+]
+"""The topics of every deployment, with a fifth of their delays."""
 
 __all__ = ["MemoryBoard", "MemoryLedger", "Rig", "eventually", "llm_rig"]
 
@@ -76,12 +84,22 @@ class MemoryLedger:
         self.attempts: dict[str, int] = {}
         self.lost: set[str] = set()
         self.released: list[str] = []
+        self.crashes: dict[str, int] = {}
+        self.made: dict[str, list[int]] = {}
+        self.retries_in: dict[str, list[timedelta]] = {}
+        self._told: set[str] = set()
 
     async def begin(
-        self, request: VerifiedRequest, delivery: Delivery, *, made: int = 0
+        self,
+        request: VerifiedRequest,
+        delivery: Delivery,
+        *,
+        made: int = 0,
+        even_early: bool = False,
     ) -> Verdict:
-        del made
+        del even_early
         job = request.job
+        self.made.setdefault(job, []).append(made)
         if job in self.ended:
             return AlreadyOver(self.ended[job])
         earlier = self.attempts.get(job, 0)
@@ -89,7 +107,9 @@ class MemoryLedger:
         owner = f"test|{delivery.record.offset}"
         if job in self.lost:
             return LostOutcome(request.scope, job, earlier + 1, owner)
-        return Begin(request.scope, job, earlier + 1, bool(earlier), owner)
+        had_output = bool(earlier) and job not in self._told
+        crashes = self.crashes.get(job, 0)
+        return Begin(request.scope, job, earlier + 1, had_output, owner, crashes)
 
     async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
         """One process only: nobody else can have taken it over."""
@@ -106,7 +126,9 @@ class MemoryLedger:
         *,
         retry_in: timedelta | None = None,
     ) -> None:
-        del retry_in
+        if retry_in is not None:
+            self._told.add(begun.job)
+            self.retries_in.setdefault(begun.job, []).append(retry_in)
         if status is None:
             self.released.append(begun.job)
         else:
@@ -227,6 +249,7 @@ async def llm_rig(
     tasks: dict[str, TaskType] | None = None,
     retry: RetryPolicy | None = None,
     max_in_flight: int = 64,
+    policy: LanePolicy | None = None,
     own: LlmWorkerGroup | None = None,
     **provider: Any,
 ) -> AsyncIterator[Rig]:
@@ -276,12 +299,13 @@ async def llm_rig(
         clock=SystemClock(),
         metrics=Metrics(),
         instance="worker-1",
+        retries=RetryTopics(TIERS),
     )
     faults: list[Fatal] = []
     worker = build_worker(
         around,
         own or LlmWorkerGroup(),
-        LanePolicy(max_in_flight=max_in_flight),
+        policy or LanePolicy(max_in_flight=max_in_flight),
         on_fatal=faults.append,
     )
     await around.producer.start()

@@ -13,7 +13,6 @@ from penstock_contracts.errors import ContractError
 from penstock_contracts.ids import JobIds, derived_job_id
 from penstock_contracts.models import Identifier
 from penstock_contracts.requests import Charge, JobRequest, TaskKind
-from penstock_contracts.topics import RETRY_DELAYS_S, retry_topic
 from pydantic import TypeAdapter, ValidationError
 
 from penstock_kit.errors import Rejected
@@ -23,7 +22,6 @@ from penstock_kit.tenancy import TenantScope
 
 __all__ = ["Intake", "ProducerSecrets", "RejectedJob", "Sender", "VerifiedRequest"]
 
-_RETRY_TOPICS = frozenset(retry_topic(delay).name for delay in RETRY_DELAYS_S)
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
 
@@ -92,8 +90,10 @@ class Intake:
         self._ids = ids
         self._secrets = secrets
 
-    def verify(self, record: Record) -> VerifiedRequest:
+    def verify(self, record: Record, *, topic: str | None = None) -> VerifiedRequest:
         """Establish who asks for what.
+
+        `topic` is the request topic that the record was first read from, if it came by another.
 
         Raises:
             Rejected: `code` and `field` say what is wrong; the record belongs into the dead
@@ -109,7 +109,7 @@ class Intake:
         job = self._job_id(envelope, tenant)
         try:
             request = _request(data)
-            task_type = self._task_type(request, record.topic)
+            task_type = self._task_type(request, topic or record.topic)
         except Rejected as error:
             sender = Sender(job, tenant, _user(envelope), envelope)
             raise RejectedJob(sender, error) from error
@@ -181,7 +181,7 @@ class Intake:
             )
         base = self._tasks.base_topic(request.task)
         own = (base, f"{base}.high", f"{base}.low")
-        if topic not in own and topic not in _RETRY_TOPICS:
+        if topic not in own:
             raise Rejected(
                 f"task {request.task!r} belongs to topic {base!r}, not {topic!r}",
                 code="wrong_topic",

@@ -13,6 +13,7 @@ from penstock_contracts.topics import Topic, all_topics, request_topic
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from penstock_kit.errors import Fatal
+from penstock_kit.lanes.backoff import Backoff
 from penstock_kit.settings import Seconds
 
 __all__ = ["BadTasksFile", "RetryPolicy", "TaskCatalog", "TaskType", "load_tasks"]
@@ -24,6 +25,9 @@ _WORKERS = {
     TaskKind.INGEST: "embedder",
     TaskKind.SEARCH: "embedder",
 }
+
+
+_MOST_JITTER = 10.0
 
 
 class BadTasksFile(Fatal):
@@ -40,7 +44,25 @@ class RetryPolicy(_Config):
     attempts: int = Field(default=5, ge=1, le=50, description="Tries in all, the first included.")
     base: Seconds = Field(default=timedelta(seconds=5), description="Pause before the second try.")
     factor: float = Field(default=2.0, ge=1, description="By how much each pause grows.")
-    cap: Seconds = Field(default=timedelta(seconds=300), description="Longest pause.")
+    cap: Seconds = Field(
+        default=timedelta(seconds=300),
+        description="Longest pause of our own choice; a provider may ask for up to an hour.",
+    )
+    jitter: tuple[float, float] = Field(
+        default=(0.5, 1.5), description="Least and most that chance makes of a pause."
+    )
+
+    @property
+    def backoff(self) -> Backoff:
+        """The pauses as a rule."""
+        return Backoff(base=self.base, factor=self.factor, cap=self.cap, jitter=self.jitter)
+
+    @model_validator(mode="after")
+    def _jitter_fits(self) -> Self:
+        least, most = self.jitter
+        if not 0 <= least <= most <= _MOST_JITTER:
+            raise ValueError(f"jitter must be two numbers, 0 <= least <= most <= {_MOST_JITTER:g}")
+        return self
 
 
 class TaskType(_Config):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from penstock_contracts.parts import Usage
 
@@ -29,18 +29,29 @@ class NoPrices:
 
 
 class Bill:
-    """Sums tokens; a new one per job."""
+    """Sums tokens over the attempts of a job."""
 
-    def __init__(self, prices: Prices) -> None:
+    def __init__(self, prices: Prices, before: object = None) -> None:
+        """`before`: the `state` of the bill of an earlier delivery."""
         self._prices = prices
         self._tokens: int | None = None
         self._is_estimated = False
+        if before is not None:
+            usage = Usage.model_validate(before)
+            self._tokens, self._is_estimated = usage.input_tokens, usage.estimated
 
     def add(self, share: Share, *, counted: int) -> None:
         """Book finished texts: what the provider billed, else what was `counted` here."""
         billed = share.billed_tokens
         self._tokens = (self._tokens or 0) + (counted if billed is None else billed)
         self._is_estimated = self._is_estimated or not share.is_exact
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """For the bill of the next delivery, as JSON; None if nothing was embedded."""
+        if self._tokens is None:
+            return None
+        return self.usage().model_dump(mode="json", exclude_none=True)
 
     def usage(self) -> Usage:
         """Everything so far; all unknown if nothing was embedded."""

@@ -31,7 +31,17 @@ __all__ = [
 
 
 class ModelAway(Retryable):
-    """Raised by model adapters when no text is to blame; every job of the batch is tried again."""
+    """Raised by model adapters when no text is to blame; every job of the batch is tried again.
+
+    Attributes:
+        answer: what the endpoint said, as it came, cut; for dead letters only, never for clients.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, answer: str = ""
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.answer = answer
 
 
 class ModelFault(Retryable):

@@ -26,7 +26,9 @@ _CHARS_PER_TOKEN = 4
 """Of English words in OpenAI's vocabularies, rounded so that short words count as one."""
 _BYTES_PER_TOKEN = 2
 """Of punctuation and other scripts: rather too many tokens than too few."""
-_REFUSED = frozenset({400, 404, 413, 415, 422})
+_REFUSED = frozenset({400, 413, 415, 422})
+_MAX_ANSWER_CHARS = 4096
+"""So much of what the endpoint says is kept for the operator."""
 
 
 class OpenAIModel:
@@ -124,6 +126,7 @@ def _translated(error: APIStatusError) -> Exception:
     return ModelAway(
         f"the embedding endpoint answers HTTP {status}; trying again",
         retry_after_s=_retry_after(error),
+        answer=error.response.text[:_MAX_ANSWER_CHARS],
     )
 
 

@@ -107,6 +107,12 @@ class EmbedderGroup(Group):
         description="Jobs of one tenant at once in this process; none: only the turns that tenants"
         " take bound it.",
     )
+    dead_per_minute: int = Field(
+        default=200,
+        ge=1,
+        description="So many dead letters within a minute stop the process, if more than half of "
+        "all records end so: then the fault is hardly theirs.",
+    )
     qdrant_url: str | None = Field(
         default=None, description="http(s)://host:6333 of a Qdrant server; or set qdrant_path."
     )

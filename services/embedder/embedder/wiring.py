@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
+from random import Random
 from uuid import uuid4
 
+from penstock_contracts.events import JobStatus
 from penstock_contracts.ids import JobIds
 from penstock_contracts.requests import Priority
 from penstock_contracts.topics import EVENTS, request_topic
@@ -19,12 +21,15 @@ from penstock_kit.intake import Intake, Sender, VerifiedRequest
 from penstock_kit.jobs.attempts import Attempts
 from penstock_kit.jobs.cancelling import RunningJobs
 from penstock_kit.jobs.emitter import JobEmitter
-from penstock_kit.jobs.withdrawing import Withdrawals
+from penstock_kit.jobs.handling import JobHandler
+from penstock_kit.jobs.withdrawing import Withdrawals, called_back
+from penstock_kit.jobs.work import HandlerParts
 from penstock_kit.kafka.consumer import GroupConsumer
 from penstock_kit.kafka.ends import KafkaEnds
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.policy import REVOKE_DEADLINE, LanePolicy
+from penstock_kit.lanes.retry_topics import RetryTopics
 from penstock_kit.lifecycle import Part, Service
 from penstock_kit.redis_client import RedisClient, connect_redis
 from penstock_kit.rule_book import RuleBook, needs_no_order, tenant_of
@@ -37,7 +42,7 @@ from penstock_kit.telemetry.tracing import TraceContext
 
 from embedder.batching import Batcher
 from embedder.embed import Tasks
-from embedder.handlers import JobHandler, Surroundings
+from embedder.handlers import EmbedderWork
 from embedder.inputs import InputReader
 from embedder.local_model import LocalModel
 from embedder.metrics import Metrics
@@ -97,31 +102,46 @@ async def build_service(settings: EmbedderSettings) -> Service:
         model, policy=settings.embedder.batch.policy(), clock=clock, metrics=own_metrics
     )
     running = RunningJobs(board)
+    blobs = BlobStore(settings.blobs)
+    is_priced = settings.embedder.model.kind == "openai"
+    work = EmbedderWork(
+        inputs=InputReader(blobs=blobs, model=model.spec.name),
+        tasks=Tasks(model=model, batcher=batcher, store=store, metrics=own_metrics),
+        prices=await load_price(settings.embedder.model.price if is_priced else None),
+        spec=model.spec,
+        random=Random().random,  # noqa: S311 - jitter
+    )
     handler = JobHandler(
-        await _surroundings(
+        work,
+        _handler_parts(
             settings,
-            catalog=tasks,
-            keys=keys,
+            intake=Intake(
+                tasks=tasks,
+                ids=JobIds(settings.auth.id_secret.get_secret_value().encode()),
+                secrets=keys if settings.auth.verify_producers else None,
+            ),
             ledger=attempts,
             board=board,
             running=running,
             producer=producer,
-            model=model,
-            tasks=Tasks(model=model, batcher=batcher, store=store, metrics=own_metrics),
+            blobs=blobs,
             metrics=own_metrics,
             clock=clock,
-        )
+        ),
     )
     lanes = Lanes(
         consumer=GroupConsumer(settings.kafka, settings.embedder.group, client_id=NAME),
         producer=producer,
         handler=handler,
         topics=topics_of(tasks, settings.embedder.group),
+        retries=RetryTopics.standard(),
+        is_called_back=called_back(board),
         policy=LanePolicy(
             max_in_flight=settings.embedder.max_in_flight,
             tenant_in_flight=settings.embedder.tenant_in_flight,
             session=settings.kafka.session_timeout,
             revoke_deadline=min(REVOKE_DEADLINE, settings.kafka.session_timeout / 2),
+            dead_per_minute=settings.embedder.dead_per_minute,
             drain_timeout=settings.drain_timeout - FINISH_MARGIN,
         ),
         clock=clock,
@@ -144,7 +164,6 @@ async def build_service(settings: EmbedderSettings) -> Service:
     def on_drain() -> None:
         health.set_draining()
         lanes.pause()
-        running.drain()
 
     service = Service(
         NAME,
@@ -168,22 +187,18 @@ async def build_service(settings: EmbedderSettings) -> Service:
     return service
 
 
-async def _surroundings(
+def _handler_parts(
     settings: EmbedderSettings,
     *,
-    catalog: TaskCatalog,
-    keys: ProducerKeys,
+    intake: Intake,
     ledger: Attempts,
     board: ControlBoard,
     running: RunningJobs,
     producer: KafkaProducer,
-    model: EmbeddingModel,
-    tasks: Tasks,
+    blobs: BlobStore,
     metrics: Metrics,
     clock: SystemClock,
-) -> Surroundings:
-    blobs = BlobStore(settings.blobs)
-
+) -> HandlerParts:
     def emitter(request: VerifiedRequest | Sender, attempt: int, trace: TraceContext) -> JobEmitter:
         return JobEmitter(
             producer=producer,
@@ -197,24 +212,19 @@ async def _surroundings(
             trace=trace,
         )
 
-    is_priced = settings.embedder.model.kind == "openai"
-    return Surroundings(
-        intake=Intake(
-            tasks=catalog,
-            ids=JobIds(settings.auth.id_secret.get_secret_value().encode()),
-            secrets=keys if settings.auth.verify_producers else None,
-        ),
-        inputs=InputReader(blobs=blobs, model=model.spec.name),
+    def on_ended(request: VerifiedRequest, status: JobStatus) -> None:
+        metrics.jobs.labels(request.kind.value, status.value).inc()
+
+    return HandlerParts(
+        intake=intake,
         ledger=ledger,
         board=board,
         running=running,
         emitter=emitter,
-        tasks=tasks,
-        prices=await load_price(settings.embedder.model.price if is_priced else None),
-        spec=model.spec,
-        metrics=metrics,
         clock=clock,
         worker=settings.instance,
+        random=Random().random,  # noqa: S311 - jitter
+        on_ended=on_ended,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from penstock_contracts.parts import Usage
 
@@ -14,11 +15,15 @@ __all__ = ["Bill"]
 class Bill:
     """Sums the usage of calls. Money is unknown as soon as one call's price is."""
 
-    def __init__(self, prices: PriceTable) -> None:
+    def __init__(self, prices: PriceTable, before: object = None) -> None:
+        """`before`: the `state` of the bill of an earlier delivery."""
         self._prices = prices
         self._total: Usage | None = None
         self._cost: Decimal | None = Decimal(0)
         self._source: str | None = None
+        if before is not None:
+            self._total = Usage.model_validate(before)
+            self._cost, self._source = self._total.cost_usd, self._total.price_source
 
     def add(self, usage: Usage, *, price: str | None) -> None:
         """Book one call."""
@@ -40,6 +45,13 @@ class Bill:
                 "price_source": self._source if self._cost is not None else None,
             }
         )
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """For the bill of the next delivery, as JSON; None if nothing was ever called."""
+        if self._total is None:
+            return None
+        return self.usage().model_dump(mode="json", exclude_none=True)
 
 
 def _sum(left: Usage, right: Usage) -> Usage:

@@ -30,6 +30,7 @@ class ProviderFault(Retryable):
         status: HTTP status of the provider, if there was one.
         was_charged: the provider may have begun to work, and to bill.
         param: the request's field that the provider objects to, if it names one.
+        answer: what the provider said, as it came, cut; for dead letters only, never for clients.
     """
 
     kind = "server_error"
@@ -44,6 +45,7 @@ class ProviderFault(Retryable):
         retry_after_s: float | None = None,
         kind: str | None = None,
         param: str | None = None,
+        answer: str = "",
     ) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.code = code
@@ -51,6 +53,7 @@ class ProviderFault(Retryable):
         self.was_charged = was_charged
         self.kind = kind or type(self).kind
         self.param = param
+        self.answer = answer
 
 
 class Transient(ProviderFault):

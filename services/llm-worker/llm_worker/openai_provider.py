@@ -25,6 +25,8 @@ __all__ = ["OpenAIProvider"]
 
 _MAX_ERROR_BYTES = 64 * 1024
 """More of an error's body is not read: it may be endless."""
+_MAX_ANSWER_BYTES = 4096
+"""So much of it is kept for the operator."""
 _AFTER_DONE_S = 0.1
 """How long the end of the body may lag behind `[DONE]`; then the connection is closed."""
 _MAX_ERROR_S = 5.0
@@ -220,7 +222,9 @@ class OpenAIProvider:
                     body += data
                     if len(body) > _MAX_ERROR_BYTES:
                         break
-        raise fault_of_status(self.name, status, response.headers, _error_object(bytes(body)))
+        fault = fault_of_status(self.name, status, response.headers, _error_object(bytes(body)))
+        fault.answer = bytes(body[:_MAX_ANSWER_BYTES]).decode(errors="replace")
+        raise fault
 
     def _unreachable(self, error: openai.APIConnectionError) -> ProviderFault:
         cause = error.__cause__.__cause__ if error.__cause__ is not None else None

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Final, Literal
 
+from penstock_contracts.dead import DeadReason
 from penstock_contracts.parts import JobError
+from penstock_kit.lanes.outcomes import Dead
 from penstock_kit.tasks import RetryPolicy
 
 from llm_worker.errors import BadAnswer, Permanent, ProviderFault
 
-__all__ = ["AttemptPlan", "Next", "job_error"]
+__all__ = ["AttemptPlan", "Next", "dead_of", "job_error"]
+
+_FOR_THE_OPERATOR: Final = frozenset(
+    {
+        "provider_auth_failed",
+        "provider_model_not_found",
+        "provider_quota_exceeded",
+        "provider_redirected",
+        "provider_total_timeout",
+    }
+)
+"""Permanent faults that no client can mend; once they are, the job is worth another run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +36,7 @@ class Next:
 
 
 class AttemptPlan:
-    """Where a job stands in its chain of models and its attempts.
+    """Where a job stands in its chain of models and its attempts, over all its deliveries.
 
     A passing fault is tried again on the same model, `policy.attempts` times in all; a permanent
     one, or the last passing one, moves on to the next model. A bad answer is repaired once per job.
@@ -37,19 +50,28 @@ class AttemptPlan:
         *,
         at_most_once: bool,
         random: Callable[[], float],
+        before: Mapping[str, Any] | None = None,
     ) -> None:
+        """`before`: the `state` of an earlier delivery."""
+        before = before or {}
         self._chain = chain
         self._policy = policy
         self._at_most_once = at_most_once
         self._random = random
-        self._place = 0
-        self._tries = 0
-        self._has_repaired = False
+        # The chain may be shorter now: the configuration may have changed in between.
+        self._place = min(int(before.get("place", 0)), len(chain) - 1)
+        self._tries = int(before.get("tries", 0))
+        self._has_repaired = bool(before.get("repaired", False))
 
     @property
     def model(self) -> str:
         """The alias of the model that is to be called now."""
         return self._chain[self._place]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """For the plan of the next delivery, as JSON."""
+        return {"place": self._place, "tries": self._tries, "repaired": self._has_repaired}
 
     def after(self, fault: ProviderFault | BadAnswer) -> Next | None:
         """What follows a failed attempt; None: nothing, the job has failed."""
@@ -62,23 +84,24 @@ class AttemptPlan:
             return None
         self._tries += 1
         if not isinstance(fault, Permanent) and self._tries < self._policy.attempts:
-            return Next(self._delay_s(fault.retry_after_s), "retry")
+            pause = self._policy.backoff.pause(
+                self._tries, random=self._random, asked_s=fault.retry_after_s
+            )
+            return Next(pause.total_seconds(), "retry")
         if self._place + 1 < len(self._chain):
             self._place += 1
             self._tries = 0
             return Next(0.0, "fallback")
         return None
 
-    def _delay_s(self, retry_after_s: float | None) -> float:
-        """Exponential with the upper half left to chance; at least what the provider asked for.
 
-        The policy's cap is above both: a provider cannot park a key for hours.
-        """
-        policy = self._policy
-        cap = policy.cap.total_seconds()
-        grown = min(policy.base.total_seconds() * policy.factor ** (self._tries - 1), cap)
-        delay = grown * (0.5 + self._random() / 2)
-        return min(max(delay, retry_after_s or 0.0), cap)
+def dead_of(fault: ProviderFault | BadAnswer, *, attempts: int) -> Dead | None:
+    """The dead letter of a job that this fault has ended; None if it is the client's to mend."""
+    if isinstance(fault, BadAnswer):
+        return None
+    if isinstance(fault, Permanent) and fault.code not in _FOR_THE_OPERATOR:
+        return None
+    return Dead(DeadReason.FAILURE, fault.code, str(fault), attempts, fault.answer)
 
 
 def job_error(fault: ProviderFault | BadAnswer) -> JobError:

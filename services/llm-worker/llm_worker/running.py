@@ -1,25 +1,20 @@
-"""One job under one delivery: attempts, from `started` to the terminal event."""
+"""One job under one delivery: calls of models, until it ends or has to pause."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import structlog
 from penstock_contracts.conversations import ConversationState
 from penstock_contracts.events import JobStatus
 from penstock_contracts.parts import ChatOutput, JobError, Output
-from penstock_contracts.requests import Charge
 from penstock_kit.clock import Clock
-from penstock_kit.errors import Rejected, Retryable
-from penstock_kit.intake import Sender, VerifiedRequest
-from penstock_kit.jobs.attempts import Begin
-from penstock_kit.jobs.cancelling import Interruptible, JobCancelled
-from penstock_kit.jobs.emitter import JobEmitter
-from penstock_kit.telemetry.tracing import TraceContext
+from penstock_kit.errors import Rejected
+from penstock_kit.jobs.cancelling import JobCancelled
+from penstock_kit.jobs.under_way import DeadlinePassed, Ended, Ending, JobUnderWay, Reason
 
 from llm_worker.assembly import Answer
 from llm_worker.billing import Bill
@@ -30,29 +25,11 @@ from llm_worker.metrics import LlmMetrics
 from llm_worker.ports import Batch, Call, Conversations, PriceTable, Provider
 from llm_worker.prompts import Prompt, messages_for, next_state
 from llm_worker.providers_file import Providers
-from llm_worker.retrying import AttemptPlan, job_error
+from llm_worker.retrying import AttemptPlan, Next, dead_of, job_error
 
-__all__ = ["AttemptLedger", "JobRun", "RunnerParts"]
+__all__ = ["JobRun", "RunnerParts"]
 
 log = structlog.get_logger(__name__)
-
-_INSIST_S = 120.0
-"""Longest wait for Kafka or the blob store to take a result before the job is run again."""
-_INSIST_PAUSE_S = 0.5
-
-Reason = Literal["retry", "fallback", "repair", "redelivery"]
-
-
-class AttemptLedger(Protocol):
-    """The part of the kit's `Attempts` that a running job needs."""
-
-    async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
-        """Make sure, before a call is paid, that nobody has taken the job over; else `Busy`."""
-        ...
-
-    async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
-        """A further attempt within the same delivery."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +37,6 @@ class RunnerParts:
     """What every job is run with.
 
     Attributes:
-        emitter: makes the voice of an attempt.
         keep_messages: how many messages a conversation keeps.
         random: 0 to 1, for the pauses between attempts.
     """
@@ -68,128 +44,119 @@ class RunnerParts:
     providers: Mapping[str, Provider]
     catalog: Providers
     prices: PriceTable
-    attempts: AttemptLedger
-    emitter: Callable[[VerifiedRequest | Sender, int, TraceContext], JobEmitter]
     conversations: Conversations
     coalescing: CoalescingPolicy
     metrics: LlmMetrics
     clock: Clock
-    worker: str
     keep_messages: int
     random: Callable[[], float]
 
 
 class JobRun:
-    """Runs a job to its end. Every path emits exactly one terminal event, or raises.
-
-    `begun` is the attempt now under way: the one to hand back to the ledger.
-    """
+    """Runs a job. One paid attempt, and others only where they follow at once: fallback, repair."""
 
     def __init__(
         self,
         parts: RunnerParts,
-        request: VerifiedRequest,
+        job: JobUnderWay,
         prompt: Prompt,
         *,
-        begun: Begin,
         history: ConversationState | None,
-        running: Interruptible,
-        trace: TraceContext,
     ) -> None:
-        self.begun = begun
         self._parts = parts
-        self._request = request
+        self._job = job
         self._prompt = prompt
         self._history = history
-        self._running = running
-        self._trace = trace
-        self._at_most_once = request.request.charge is Charge.AT_MOST_ONCE
-        self._bill = Bill(parts.prices)
+        self._bill = Bill(parts.prices, job.plan.get("bill"))
         self._repair: list[dict[str, Any]] = []
         self._plan = AttemptPlan(
             prompt.chain,
-            request.task_type.retry,
-            at_most_once=self._at_most_once,
+            job.request.task_type.retry,
+            at_most_once=job.is_charged_once,
             random=parts.random,
+            before=job.plan.get("tries"),
         )
-        self._emitter = parts.emitter(request, begun.attempt, trace)
 
-    async def run(self) -> JobStatus:
-        """Attempt after attempt; how the job ended.
+    async def run(self) -> Ending:
+        """How the job ended, or that it goes on later.
 
         Raises:
-            Retryable, Busy: Kafka or Redis is away, or the process drains; the record is kept.
+            Retryable, Busy: Kafka or Redis is away; the record is kept.
         """
-        reason: Reason = "redelivery"
+        reason: Reason = "retry" if self._job.plan else "redelivery"
         while True:
             try:
                 await self._attempt(reason)
             except JobCancelled as cancel:
-                return await self._cancelled(cancel)
+                return await self._job.cancelled(cancel.by, usage=self._bill.usage())
+            except DeadlinePassed:
+                return await self._job.expired()
             except Rejected as refused:
-                return await self._failed(_unwritable(refused))
+                return await self._job.fail(_unwritable(refused), usage=self._bill.usage())
             except (ProviderFault, BadAnswer) as fault:
                 following = self._plan.after(fault)
-                error = job_error(fault)
-                log.warning(
-                    "attempt.failed",
-                    job=self._request.job,
-                    attempt=self.begun.attempt,
-                    code=fault.code,
-                    follows=following.reason if following else "failed",
-                )
-                if following is None:
-                    return await self._failed(error)
+                self._tell(fault, following)
+                if following is None or following.delay_s > 0:
+                    return await self._leave(fault, following)
                 if isinstance(fault, BadAnswer):
                     self._repair = repair_request(fault)
-                self._parts.metrics.retried(following.reason, fault.code)
-                try:
-                    await self._again(error, following.delay_s)
-                except JobCancelled as cancel:
-                    await self._next_attempt()
-                    return await self._cancelled(cancel)
+                await self._job.go_on(job_error(fault))
                 reason = following.reason
             else:
-                return JobStatus.COMPLETED
+                return Ended(JobStatus.COMPLETED)
+
+    def _tell(self, fault: ProviderFault | BadAnswer, following: Next | None) -> None:
+        log.warning(
+            "attempt.failed",
+            job=self._job.request.job,
+            attempt=self._job.begun.attempt,
+            code=fault.code,
+            follows=following.reason if following else "failed",
+        )
+        if following is not None:
+            self._parts.metrics.retried(following.reason, fault.code)
+
+    async def _leave(self, fault: ProviderFault | BadAnswer, following: Next | None) -> Ending:
+        """This delivery is over: the job has failed, or goes on after a pause."""
+        usage = self._bill.usage()
+        if following is None:
+            dead = dead_of(fault, attempts=self._job.begun.attempt)
+            return await self._job.fail(job_error(fault), usage=usage, dead=dead)
+        plan = {"tries": self._plan.state, "bill": self._bill.state}
+        after = timedelta(seconds=following.delay_s)
+        return await self._job.retry(job_error(fault), after, plan=plan, usage=usage)
 
     async def _attempt(self, reason: Reason) -> None:
         """One call and what follows from it. The bill is right whatever happens."""
+        job = self._job
         alias = self._plan.model
         model = self._parts.catalog.models[alias]
         provider = self._parts.providers[model.provider]
         timeout = self._timeout(model.provider)
-        await self._emitter.started(
-            task=self._request.task,
-            worker=self._parts.worker,
-            model=alias,
-            provider=model.provider,
-            until=self._parts.clock.now() + timeout,
-        )
-        await self._parts.attempts.confirm(self._request, self.begun)
-        if self.begun.had_output:
-            await self._emitter.reset(reason)
+        await job.start(model=alias, provider=model.provider, timeout=timeout, reason=reason)
         call = Call(
             model=self._parts.catalog.upstream(alias),
             messages=[*messages_for(self._prompt, self._history, model), *self._repair],
             options=self._prompt.options,
-            job=self._request.job,
-            attempt=self.begun.attempt,
+            job=job.request.job,
+            attempt=job.begun.attempt,
             timeout_s=timeout.total_seconds(),
-            traceparent=self._trace.traceparent,
+            traceparent=job.trace.traceparent,
         )
         answer = await self._call(provider, call, price=model.price, alias=alias)
         await self._complete(answer, alias, model.provider)
 
     def _timeout(self, provider: str) -> timedelta:
         return min(
-            self._request.task_type.timeout, self._parts.catalog.providers[provider].total_timeout
+            self._job.request.task_type.timeout,
+            self._parts.catalog.providers[provider].total_timeout,
         )
 
     async def _call(
         self, provider: Provider, call: Call, *, price: str | None, alias: str
     ) -> Answer:
         answer = Answer()
-        coalescer = Coalescer(self._emitter.delta, self._parts.coalescing)
+        coalescer = Coalescer(self._job.emitter.delta, self._parts.coalescing)
         observed = self._parts.metrics.call(alias, provider.name)
         was_charged = False
 
@@ -198,8 +165,12 @@ class JobRun:
             coalescer.add(batch)
             observed.arrived()
 
+        def on_sent() -> None:
+            self._job.about_to_pay()
+            observed.sent()
+
         try:
-            await self._running.run(provider.run(call, sink, on_sent=observed.sent))
+            await self._job.running.run(provider.run(call, sink, on_sent=on_sent))
             observed.outcome, was_charged = "completed", True
             coalescer.flush()
         except ProviderFault as fault:
@@ -219,15 +190,16 @@ class JobRun:
         return answer
 
     async def _complete(self, answer: Answer, alias: str, provider: str) -> None:
+        job, request = self._job, self._job.request
         choices = answer.choices()
         output: Output
         if self._prompt.generate is None:
             output = ChatOutput(choices=choices)
         else:
             output = generated(self._prompt.generate, _only(choices))
-        if self._request.request.conversation is not None and choices:
+        if request.request.conversation is not None and choices:
             state = next_state(
-                self._request,
+                request,
                 self._prompt,
                 self._history,
                 choices[0],
@@ -235,51 +207,11 @@ class JobRun:
                 now=self._parts.clock.now(),
             )
             # Before `completed`: a crash in between repeats and replaces the turn, never loses it.
-            await self._insist(lambda: self._parts.conversations.append(self._request.scope, state))
+            await job.insist(lambda: self._parts.conversations.append(request.scope, state))
         usage = self._bill.usage()
-        await self._insist(
-            lambda: self._emitter.completed(output, usage=usage, model=alias, provider=provider)
+        await job.insist(
+            lambda: job.emitter.completed(output, usage=usage, model=alias, provider=provider)
         )
-
-    async def _again(self, error: JobError, delay_s: float) -> None:
-        await self._emitter.retrying(error, delay_s=delay_s, next_attempt=self.begun.attempt + 1)
-        await self._running.pause(delay_s)
-        await self._next_attempt()
-
-    async def _next_attempt(self) -> None:
-        had_output = self._emitter.has_output
-        self.begun = await self._parts.attempts.begin_again(self.begun, had_output=had_output)
-        self._emitter = self._parts.emitter(self._request, self.begun.attempt, self._trace)
-
-    async def _failed(self, error: JobError) -> JobStatus:
-        usage = self._bill.usage()
-        await self._insist(lambda: self._emitter.failed(error, usage=usage))
-        return JobStatus.FAILED
-
-    async def _cancelled(self, cancel: JobCancelled) -> JobStatus:
-        usage = self._bill.usage()
-        await self._insist(
-            lambda: self._emitter.cancelled(by=cancel.by, was_running=True, usage=usage)
-        )
-        return JobStatus.CANCELLED
-
-    async def _insist(self, write: Callable[[], Awaitable[None]]) -> None:
-        """Write what was paid for; a broker or store that is away for a while costs no second call.
-
-        A repeated write has the same place in the stream, so readers drop the duplicate.
-
-        Raises:
-            Retryable: away for longer than that; the job is run again.
-        """
-        give_up_at = self._parts.clock.monotonic() + _INSIST_S
-        while True:
-            try:
-                return await write()
-            except Retryable as error:
-                if self._parts.clock.monotonic() >= give_up_at:
-                    raise
-                log.warning("result.unwritten", job=self._request.job, error=type(error).__name__)
-                await asyncio.sleep(_INSIST_PAUSE_S)
 
 
 def _only(choices: list[Any]) -> Any:

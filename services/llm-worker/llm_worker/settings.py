@@ -30,6 +30,12 @@ class LlmWorkerGroup(Group):
         description="Jobs of one tenant at once in this process; none: only the turns that tenants"
         " take bound it.",
     )
+    dead_per_minute: int = Field(
+        default=200,
+        ge=1,
+        description="So many dead letters within a minute stop the process, if more than half of "
+        "all records end so: then the fault is hardly theirs.",
+    )
     templates_dir: Path | None = Field(
         default=None, description="Folder of prompt templates `<name>.txt` or `<name>.md`."
     )

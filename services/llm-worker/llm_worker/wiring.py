@@ -20,6 +20,7 @@ from penstock_kit.kafka.consumer import GroupConsumer
 from penstock_kit.kafka.ends import KafkaEnds
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.lanes.policy import REVOKE_DEADLINE, LanePolicy
+from penstock_kit.lanes.retry_topics import RetryTopics
 from penstock_kit.lifecycle import Part, Service
 from penstock_kit.redis_client import connect_redis
 from penstock_kit.rule_book import RuleBook
@@ -104,6 +105,7 @@ async def build_service(settings: LlmWorkerSettings) -> Service:
         instance=settings.instance,
         rules=rules,
         redactor=_redactor(settings, catalog),
+        retries=RetryTopics.standard(),
     )
     worker = build_worker(around, settings.llm_worker, _policy(settings), on_fatal=fail)
     _check(health, worker, board, credentials)
@@ -134,6 +136,7 @@ def _policy(settings: LlmWorkerSettings) -> LanePolicy:
         tenant_in_flight=settings.llm_worker.tenant_in_flight,
         session=settings.kafka.session_timeout,
         revoke_deadline=min(REVOKE_DEADLINE, settings.kafka.session_timeout / 2),
+        dead_per_minute=settings.llm_worker.dead_per_minute,
         drain_timeout=settings.drain_timeout - FINISH_MARGIN,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
+from penstock_contracts.events import JobStatus
 from penstock_contracts.requests import Priority
 from penstock_contracts.topics import request_topic
 from penstock_kit.blobs.store import BlobStore
@@ -15,10 +16,13 @@ from penstock_kit.errors import Fatal
 from penstock_kit.intake import Intake, Sender, VerifiedRequest
 from penstock_kit.jobs.cancelling import CancelBoard, RunningJobs
 from penstock_kit.jobs.emitter import JobEmitter
-from penstock_kit.jobs.withdrawing import Withdrawals
+from penstock_kit.jobs.handling import JobHandler
+from penstock_kit.jobs.withdrawing import Withdrawals, called_back
+from penstock_kit.jobs.work import HandlerParts, JobLedger
 from penstock_kit.kafka.ports import Consumer, Producer
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.policy import LanePolicy
+from penstock_kit.lanes.retry_topics import RetryTopics
 from penstock_kit.lanes.rules import Rules
 from penstock_kit.rule_book import needs_no_order, tenant_of
 from penstock_kit.tasks import TaskCatalog
@@ -27,7 +31,7 @@ from penstock_kit.telemetry.redaction import Redactor
 from penstock_kit.telemetry.tracing import TraceContext
 
 from llm_worker.coalescing import CoalescingPolicy
-from llm_worker.handlers import JobHandler, JobLedger
+from llm_worker.handlers import LlmWork
 from llm_worker.metrics import LlmMetrics
 from llm_worker.ports import Conversations, PriceTable, Provider
 from llm_worker.prompts import PromptReader
@@ -60,6 +64,7 @@ class Surroundings:
     clock: Clock
     metrics: Metrics
     instance: str
+    retries: RetryTopics
     rules: Rules | None = None
     redactor: Redactor | None = None
 
@@ -70,12 +75,10 @@ class Worker:
 
     lanes: Lanes
     withdrawals: Withdrawals
-    running: RunningJobs
 
     def drain(self) -> None:
-        """Send jobs that wait for their next attempt back to the log, take nothing new."""
+        """Take nothing new; what waits for its next attempt stays in the log."""
         self.lanes.pause()
-        self.running.drain()
 
 
 def build_worker(
@@ -91,21 +94,19 @@ def build_worker(
         Fatal: the group has no task to run.
     """
     running = RunningJobs(around.board)
+    metrics = LlmMetrics(around.metrics)
+    prompts = PromptReader(providers=around.catalog, templates=around.templates, blobs=around.blobs)
     handler = JobHandler(
-        intake=around.intake,
-        prompts=PromptReader(
-            providers=around.catalog, templates=around.templates, blobs=around.blobs
-        ),
-        ledger=around.ledger,
-        board=around.board,
-        running=running,
-        parts=_runner_parts(around, own),
+        LlmWork(prompts, _runner_parts(around, own, metrics)),
+        _handler_parts(around, running, metrics),
     )
     lanes = Lanes(
         consumer=around.consumer,
         producer=around.producer,
         handler=handler,
         topics=topics_of(around.tasks, own.group),
+        retries=around.retries,
+        is_called_back=called_back(around.board),
         policy=policy,
         clock=around.clock,
         on_fatal=on_fatal,
@@ -122,7 +123,7 @@ def build_worker(
         withdrawals.on_cancel(cancel)
 
     around.board.on_cancel(on_cancel)
-    return Worker(lanes, withdrawals, running)
+    return Worker(lanes, withdrawals)
 
 
 def topics_of(tasks: TaskCatalog, group: str) -> list[str]:
@@ -140,7 +141,7 @@ def topics_of(tasks: TaskCatalog, group: str) -> list[str]:
     return [request_topic(base, priority) for base in sorted(bases) for priority in Priority]
 
 
-def _runner_parts(around: Surroundings, own: LlmWorkerGroup) -> RunnerParts:
+def _handler_parts(around: Surroundings, running: RunningJobs, metrics: LlmMetrics) -> HandlerParts:
     def emitter(owned: VerifiedRequest | Sender, attempt: int, trace: TraceContext) -> JobEmitter:
         return JobEmitter(
             producer=around.producer,
@@ -154,17 +155,31 @@ def _runner_parts(around: Surroundings, own: LlmWorkerGroup) -> RunnerParts:
             trace=trace,
         )
 
+    def on_ended(request: VerifiedRequest, status: JobStatus) -> None:
+        metrics.jobs.labels(request.task, status.value).inc()
+
+    return HandlerParts(
+        intake=around.intake,
+        ledger=around.ledger,
+        board=around.board,
+        running=running,
+        emitter=emitter,
+        clock=around.clock,
+        worker=around.instance,
+        random=Random().random,  # noqa: S311 - jitter
+        on_ended=on_ended,
+    )
+
+
+def _runner_parts(around: Surroundings, own: LlmWorkerGroup, metrics: LlmMetrics) -> RunnerParts:
     return RunnerParts(
         providers=around.providers,
         catalog=around.catalog,
         prices=around.prices,
-        attempts=around.ledger,
-        emitter=emitter,
         conversations=around.conversations,
         coalescing=CoalescingPolicy(interval=own.delta_interval, max_tokens=own.delta_tokens),
-        metrics=LlmMetrics(around.metrics),
+        metrics=metrics,
         clock=around.clock,
-        worker=around.instance,
         keep_messages=own.conversation_messages,
         random=Random().random,  # noqa: S311 - jitter
     )

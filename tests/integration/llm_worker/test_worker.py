@@ -107,7 +107,8 @@ async def test_attempts_used_up_is_failed_with_the_reason(tmp_path: Path) -> Non
     ]
     assert events[-1]["error"]["code"] == "provider_failed"
     assert events[-1]["error"]["provider_status"] == 500
-    assert rig.dead() == []
+    [dead] = rig.dead()
+    assert (dead["penstock_dead_reason"], dead["penstock_dead_attempts"]) == ("failure", "3")
 
 
 async def test_permanent_fault_falls_back_to_the_next_model(tmp_path: Path) -> None:

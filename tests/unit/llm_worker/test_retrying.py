@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from llm_worker.errors import BadAnswer, Permanent, Transient
-from llm_worker.retrying import AttemptPlan, Next, job_error
+from llm_worker.retrying import AttemptPlan, Next, dead_of, job_error
 from penstock_kit.tasks import RetryPolicy
 
 POLICY = RetryPolicy(attempts=4, base=timedelta(seconds=2), factor=3, cap=timedelta(seconds=15))
@@ -25,13 +25,15 @@ BAD = BadAnswer("the answer is no JSON", code="answer_not_json", text="{")
 
 
 def plan(
-    *chain: str, policy: RetryPolicy = POLICY, at_most_once: bool = False, chance: float = 1.0
+    *chain: str, policy: RetryPolicy = POLICY, at_most_once: bool = False, chance: float = 0.5
 ) -> AttemptPlan:
     return AttemptPlan(chain or ("a",), policy, at_most_once=at_most_once, random=lambda: chance)
 
 
-@pytest.mark.parametrize(("chance", "delays"), [(1.0, [2, 6, 15]), (0.0, [1, 3, 7.5])])
-def test_delays_grow_to_the_cap_and_their_upper_half_is_chance(
+@pytest.mark.parametrize(
+    ("chance", "delays"), [(0.5, [2, 6, 15]), (0.0, [1, 3, 7.5]), (1.0, [3, 9, 15])]
+)
+def test_delays_grow_to_the_cap_with_half_of_them_chance(
     chance: float, delays: list[float]
 ) -> None:
     attempts = plan(chance=chance)
@@ -42,9 +44,11 @@ def test_delays_grow_to_the_cap_and_their_upper_half_is_chance(
 
 
 @pytest.mark.parametrize(
-    ("asked_s", "delay_s"), [(0.5, 2), (9, 9), (3600, 15)], ids=["less", "more", "above-the-cap"]
+    ("asked_s", "delay_s"),
+    [(0.5, 2), (9, 9), (900, 900), (1e9, 3600), (float("nan"), 2)],
+    ids=["less", "more", "above-the-cap", "for-ever", "no-number"],
 )
-def test_delay_is_at_least_what_the_provider_asks_and_at_most_the_cap(
+def test_delay_is_at_least_what_the_provider_asks_up_to_an_hour(
     asked_s: float, delay_s: float
 ) -> None:
     assert plan().after(transient(retry_after_s=asked_s)) == Next(delay_s, "retry")
@@ -73,6 +77,49 @@ def test_next_model_has_all_its_attempts() -> None:
 
     reasons = [entry.reason if entry else None for entry in following]
     assert reasons == ["retry", "fallback", "retry", None]
+
+
+def test_plan_goes_on_where_an_earlier_delivery_left_it() -> None:
+    policy = POLICY.model_copy(update={"attempts": 2})
+    first = plan("a", "b", policy=policy)
+    first.after(PERMANENT)
+    first.after(BAD)
+    first.after(transient())
+
+    after = AttemptPlan(
+        ("a", "b"), policy, at_most_once=False, random=lambda: 0.5, before=first.state
+    )
+
+    assert after.model == "b"
+    assert after.after(BAD) is None
+    assert after.after(transient()) is None
+
+
+def test_plan_when_the_chain_became_shorter_takes_its_last_model() -> None:
+    before = {"place": 3, "tries": 0, "repaired": False}
+
+    after = AttemptPlan(("a",), POLICY, at_most_once=False, random=lambda: 0.5, before=before)
+
+    assert after.model == "a"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (transient(), "failure"),
+        (PERMANENT, "failure"),
+        (Permanent("refused", code="provider_refused_request", was_charged=False), None),
+        (BAD, None),
+    ],
+    ids=["used-up", "operators", "clients", "bad-answer"],
+)
+def test_dead_letter_is_for_what_no_client_can_mend(
+    fault: Transient | Permanent | BadAnswer, reason: str | None
+) -> None:
+    dead = dead_of(fault, attempts=4)
+
+    assert (dead.reason.value if dead else None) == reason
+    assert dead is None or dead.attempts == 4
 
 
 def test_bad_answer_is_repaired_once_per_job() -> None:

@@ -50,6 +50,7 @@ class _Asking:
     delivery: Delivery
     owner: str
     made: int
+    even_early: bool
 
     @property
     def key(self) -> str:
@@ -111,7 +112,12 @@ class Attempts:
         await self._leases.stop()
 
     async def begin(
-        self, request: VerifiedRequest, delivery: Delivery, *, made: int = 0
+        self,
+        request: VerifiedRequest,
+        delivery: Delivery,
+        *,
+        made: int = 0,
+        even_early: bool = False,
     ) -> Verdict:
         """The next attempt of the job; one round trip, unless somebody may have begun it before.
 
@@ -119,12 +125,14 @@ class Attempts:
             request: the job.
             delivery: the record that carries it.
             made: attempts made before, as the record itself says (the `attempt` of its state).
+            even_early: begin though the next attempt is not due: the caller only ends the job.
 
         Raises:
             Busy: another process is at it, or that cannot be told yet, or the next attempt is not
             due; keep the record and wait.
         """
-        asking = _Asking(request, delivery, owner_of(self._instance, delivery), made)
+        owner = owner_of(self._instance, delivery)
+        asking = _Asking(request, delivery, owner, made, even_early)
         try:
             reply = await self._ask(asking, Proof.NOTHING, b"")
             if reply[0] == b"doubt":
@@ -224,6 +232,7 @@ class Attempts:
                     int(asking.delivery.is_suspect),
                     int(proof),
                     epoch,
+                    int(asking.even_early),
                 ],
             )
         return reply

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from penstock_kit.control import Cancel
-from penstock_kit.errors import Busy, PenstockError
+from penstock_kit.errors import PenstockError
 
 __all__ = ["CancelBoard", "Interruptible", "JobCancelled", "RunningJobs"]
 
@@ -39,7 +39,7 @@ class CancelBoard(Protocol):
 
 
 class Interruptible:
-    """One job under way. Only what runs inside `run` or `pause` can be interrupted.
+    """One job under way. Only what runs inside `run` can be interrupted.
 
     Writes of events are not: a cancelled write may or may not be in the log.
     """
@@ -49,8 +49,6 @@ class Interruptible:
         self.tenant = tenant
         self._board = board
         self._task: asyncio.Task[Any] | None = None
-        self._is_draining = False
-        self._is_pausing = False
 
     def check(self) -> None:
         """Raise `JobCancelled` if somebody called the job back."""
@@ -83,36 +81,10 @@ class Interruptible:
         finally:
             self._task = None
 
-    async def pause(self, seconds: float) -> None:
-        """Wait between attempts.
-
-        Raises:
-            JobCancelled: somebody called the job back meanwhile.
-            Busy: the process drains; the record is for another worker.
-        """
-        if not self._is_draining and seconds > 0:
-            self._is_pausing = True
-            try:
-                await self.run(asyncio.sleep(seconds))
-            except asyncio.CancelledError:
-                if not self._is_draining:
-                    raise
-            finally:
-                self._is_pausing = False
-        if self._is_draining:
-            raise Busy("the process drains; another worker goes on with the job")
-        self.check()
-
     def interrupt(self) -> None:
         """Cut off what runs now."""
         if self._task is not None:
             self._task.cancel()
-
-    def drain(self) -> None:
-        """End a pause, now and from now on; a running call goes on."""
-        self._is_draining = True
-        if self._is_pausing:
-            self.interrupt()
 
 
 class RunningJobs:
@@ -135,11 +107,6 @@ class RunningJobs:
         """The job is no longer under way here."""
         if self._jobs.get(running.job) is running:
             del self._jobs[running.job]
-
-    def drain(self) -> None:
-        """Send jobs that only wait for their next attempt back to the log."""
-        for running in self._jobs.values():
-            running.drain()
 
     def _on_cancel(self, cancel: Cancel) -> None:
         running = self._jobs.get(cancel.job)

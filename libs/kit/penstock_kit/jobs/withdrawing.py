@@ -12,10 +12,11 @@ from penstock_contracts.ids import derived_job_id
 
 from penstock_kit.control import Cancel
 from penstock_kit.errors import Busy, Rejected, Retryable
+from penstock_kit.jobs.cancelling import CancelBoard
 from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.outcomes import Dead, Delivery, Done, Outcome, Retry
 
-__all__ = ["Withdrawals", "is_of_job"]
+__all__ = ["Withdrawals", "called_back", "is_of_job"]
 
 log = structlog.get_logger(__name__)
 
@@ -89,18 +90,36 @@ def is_of_job(record: Record, cancel: Cancel) -> bool:
     Tenant and job must both fit: what is withdrawn is handed to the handler, which would run a job
     that is not cancelled.
     """
+    return _job_of(record, cancel.tenant) == cancel.job
+
+
+def called_back(board: CancelBoard) -> Callable[[Record], bool]:
+    """Whether a record's job was called back: it need not wait for its next try.
+
+    For records that are read after their cancel, which withdrawing therefore missed.
+    """
+
+    def is_called_back(record: Record) -> bool:
+        tenant = dict(record.headers).get("ce_tenant", b"").decode(errors="replace")
+        job = _job_of(record, tenant)
+        return job is not None and board.cancel_of(job, tenant) is not None
+
+    return is_called_back
+
+
+def _job_of(record: Record, tenant: str) -> str | None:
+    """The job id that the headers claim for this tenant; None if they claim none."""
     named = {name: value for name, value in record.headers if name.startswith("ce_")}
-    if named.get("ce_tenant") != cancel.tenant.encode():
-        return False
+    if named.get("ce_tenant") != tenant.encode(errors="replace"):
+        return None
     subject = named.get("ce_subject")
     if subject is not None:
-        return subject == cancel.job.encode()
+        return subject.decode(errors="replace")
     source, event_id = named.get("ce_source"), named.get("ce_id")
     if source is None or event_id is None:
-        return False
-    derived = derived_job_id(
-        tenant=cancel.tenant,
+        return None
+    return derived_job_id(
+        tenant=tenant,
         source=source.decode(errors="replace"),
         event_id=event_id.decode(errors="replace"),
     )
-    return derived == cancel.job

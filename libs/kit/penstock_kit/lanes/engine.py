@@ -62,6 +62,7 @@ class Lanes:
         topics: suffixes `.high` and `.low` are priorities.
         retries: where records wait for another try while their key goes on; None: all of them wait
             in place.
+        is_called_back: whether a record of a retry topic need not wait: its handler only ends it.
         on_fatal: told once, on the loop, when the process must stop.
         name: of the service, in logs, metrics and dead letters.
         tenant_of: whose record it is, for turns and caps; None: all are one tenant's.
@@ -85,6 +86,7 @@ class Lanes:
         name: str,
         dead_topic: str = DEAD.name,
         retries: RetryTopics | None = None,
+        is_called_back: Callable[[Record], bool] | None = None,
         metrics: Metrics | None = None,
         tenant_of: TenantOf | None = None,
         rules: Rules | None = None,
@@ -113,6 +115,7 @@ class Lanes:
                 window=self._window,
                 producer=producer,
                 clock=self._clock,
+                is_called_back=is_called_back,
                 on_due=lambda: self._runner.pump(),  # noqa: PLW0108 - it is made later
             )
         )

@@ -52,6 +52,7 @@ class RetryPump:
 
     Args:
         sources: request topics of ours; records of other sources belong to other groups.
+        is_called_back: of a record, whether it need not wait: its handler will only end it.
         on_due: called after records were given to the window.
     """
 
@@ -63,6 +64,7 @@ class RetryPump:
         window: Window,
         producer: Producer,
         clock: Clock,
+        is_called_back: Callable[[Record], bool] | None,
         on_due: Callable[[], None],
     ) -> None:
         self._topics = topics
@@ -70,6 +72,7 @@ class RetryPump:
         self._window = window
         self._producer = producer
         self._clock = clock
+        self._is_called_back = is_called_back or _never
         self._on_due = on_due
         self._broker_clock = broker_clock = BrokerClock()
         self._waiting = DueRecords(broker_clock)
@@ -137,6 +140,9 @@ class RetryPump:
             return
         entry = self._window.take_in(partition, record, level=level_of(note.source))
         entry.note, entry.failures, entry.state = note, note.failures, note.state
+        if self._is_called_back(record):
+            self._window.admit(entry)
+            return
         wait = min(timedelta(milliseconds=note.delay_ms), self._longest(record.topic))
         entry.verdict = _hop(note, wait)
         since_ms = record.timestamp_ms if record.is_broker_time else now * 1000
@@ -206,6 +212,10 @@ class RetryPump:
             del self._probes[place]
         if not self._is_closed:
             self._wake()
+
+
+def _never(_: Record) -> bool:
+    return False
 
 
 def _hop(note: RetryNote, waited: timedelta) -> Retry | None:

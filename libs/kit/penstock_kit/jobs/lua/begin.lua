@@ -3,7 +3,8 @@
 -- ARGV  owner, place of the record, lease ms, ledger ttl s, attempts made before as the record says, attempts that this very
 --       delivery counted, 1 if the job may be charged at most once, 1 if somebody else may have begun the record,
 --       what is proven: 0 nothing, 1 the log up to now is folded, 2 also that who has let its lease run out is
---       dead, 3 also that who was never seen to hold one is; the epoch for which it is proven
+--       dead, 3 also that who was never seen to hold one is; the epoch for which it is proven, 1 to begin even before the
+--       next attempt is due
 -- Reply over status | moved | busy ms | early ms | doubt level until | lost attempt | begin attempt had_output crashes
 local owner, place, lease_ms, ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local made, counted, proven = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
@@ -27,7 +28,7 @@ local due = tonumber(ledger[6] or 0)
 if is_told and not ledger[6] then due = p_until end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-if due > now then return { 'early', due - now } end
+if due > now and ARGV[11] ~= '1' then return { 'early', due - now } end
 
 local is_mine = ledger[4] == owner
 local is_cut = ledger[2] == '1' and not is_mine and not is_told

@@ -193,8 +193,13 @@ def test_all_three_topics_of_a_task_are_right(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("topic", ["ai.retries.v1.5s", "ai.retries.v1.10m"])
-def test_retry_topics_carry_any_task(topic: str) -> None:
-    assert intake().verify(record(PLAIN, topic=topic)).task == "chat"
+def test_retry_topics_carry_tasks_of_the_topic_that_they_came_from(topic: str) -> None:
+    waiting = record(PLAIN, topic=topic)
+
+    assert intake().verify(waiting, topic=TOPIC).task == "chat"
+    with pytest.raises(Rejected) as caught:
+        intake().verify(waiting, topic="ai.embed.requests.v1")
+    assert caught.value.code == "wrong_topic"
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ class RetryPump:
         self._waiting = DueRecords(broker_clock)
         self._timer: asyncio.TimerHandle | None = None
         self._probes: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._probe_again_at: dict[TopicPartition, float] = {}
         self._is_closed = False
         self.retries = Retries(producer, topics, clock=clock, broker_clock=broker_clock)
 
@@ -85,6 +86,11 @@ class RetryPump:
     def held(self) -> int:
         """Records that are not due yet."""
         return len(self._waiting)
+
+    @property
+    def next_at(self) -> float:
+        """When the next one is due (monotonic), as far as is known; infinite if none waits."""
+        return self._waiting.next_at()
 
     def accept(self, partition: Partition, records: Sequence[Record]) -> None:
         """Take in what was read from a retry partition."""
@@ -180,11 +186,12 @@ class RetryPump:
         if self._is_closed or not len(self._waiting):
             return
         self._probe_silent(now)
-        pause_s = min(max(self._waiting.next_at() - now, 0.0), _LOOK_AGAIN_S)
+        pause_s = min(max(self.next_at - now, 0.0), _LOOK_AGAIN_S)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(pause_s, self._wake)
+        self._timer = loop.call_later(pause_s, self.wake)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Give the window what is due by now; the timer does so by itself."""
         self._release(self._clock.monotonic())
 
     def _probe_silent(self, now: float) -> None:
@@ -193,6 +200,7 @@ class RetryPump:
             if (
                 isinstance(timeline, TopicPartition)
                 and timeline not in self._probes
+                and now >= self._probe_again_at.get(timeline, now)
                 and not self._broker_clock.is_fresh(timeline, now)
             ):
                 self._probes[timeline] = asyncio.create_task(
@@ -207,11 +215,11 @@ class RetryPump:
         except PenstockError as error:
             # Without it the wait is longer, not wrong.
             log.warning("lanes.retry_probe_failed", topic=place.topic, error=str(error))
-            await asyncio.sleep(_LOOK_AGAIN_S)
+            self._probe_again_at[place] = self._clock.monotonic() + _LOOK_AGAIN_S
         finally:
             del self._probes[place]
         if not self._is_closed:
-            self._wake()
+            self.wake()
 
 
 def _never(_: Record) -> bool:

@@ -23,7 +23,8 @@ from penstock_kit.kafka.scan import LogScan
 
 __all__ = ["Progress", "Rebuild", "RebuildReport", "RebuildRunning", "TableLost"]
 
-_DELTA = ce_event_type("delta").encode()
+_VOID = {ce_event_type(kind).encode() for kind in ("queued", "delta", "reset")}
+"""Events that tell nothing new of a job whose request and end are known."""
 
 
 class RebuildRunning(Busy):
@@ -53,38 +54,51 @@ class RebuildReport:
     seconds: float
 
 
+_MAX_KNOWN = 500_000
+"""Jobs that are remembered as known, about 300 bytes each; of more all records are decoded."""
+
+
 @dataclass(slots=True)
 class _Tally:
-    """What has been read.
+    """What has been read, and what need not be decoded any more.
 
-    `asked` and `ended` are the jobs (keys of their records) of which the state topic has told the
-    request or the end: their requests and their pieces of output need not be decoded, which is most
-    of the log. A stream of such a job is resumed by a snapshot.
+    The state topic tells of most jobs all that is to be known. `asked` and `ended` are those (keys
+    of their records) of which it told the request or the end: their requests, hints and pieces of
+    output add nothing; a stream of such a job is resumed by a snapshot. `folded` are the places of
+    starts and ends that went into those states. That is nearly all of the log.
     """
 
     records: int = 0
     republished: int = 0
-    jobs: set[str] = field(default_factory=set)
+    jobs: set[bytes] = field(default_factory=set)
     asked: set[bytes] = field(default_factory=set)
     ended: set[bytes] = field(default_factory=set)
+    folded: set[tuple[int, int]] = field(default_factory=set)
 
     def learn(self, patches: Sequence[JobPatch]) -> None:
         for patch in patches:
-            self.jobs.add(patch.job)
-            if patch.state_offset is None:
+            job = patch.job.encode()
+            self.jobs.add(job)
+            if patch.state_offset is None or len(self.asked) >= _MAX_KNOWN:
                 continue
             facets = patch.facets
-            if facets.meta is not None and facets.meta.rank == MetaRank.REQUEST:
-                self.asked.add(patch.job.encode())
+            if facets.meta is None or facets.meta.rank != MetaRank.REQUEST:
+                continue
+            self.asked.add(job)
             if facets.ending is not None:
-                self.ended.add(patch.job.encode())
+                self.ended.add(job)
+                self.folded.update((start.partition, start.offset) for start in facets.starts)
+                self.folded.update((end.partition, end.offset) for end in facets.endings)
 
     def is_known(self, record: Record) -> bool:
         if record.topic == STATE.name:
             return False
-        if record.topic == EVENTS.name:
-            return record.key in self.ended and _header(record, "ce_type") == _DELTA
-        return _header(record, "ce_subject") in self.asked
+        if record.topic != EVENTS.name:
+            return _header(record, "ce_subject") in self.asked
+        if record.key not in self.ended:
+            return False
+        is_folded = (record.partition, record.offset) in self.folded
+        return is_folded or _header(record, "ce_type") in _VOID
 
 
 class Rebuild:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 
 from penstock_kit.errors import Fatal
 from penstock_kit.kafka.consumer import GroupConsumer
@@ -22,14 +23,15 @@ def say(*words: str) -> None:
 
 
 async def main(bootstrap: str, protocol: str, topic: str, group: str) -> None:
-    """Print `begin N` and `done N` per record until SIGTERM."""
+    """Print `begin N suspect|fresh SECONDS` and `done N` per record until SIGTERM."""
     settings = KafkaSettings.model_validate(
         {"bootstrap": bootstrap, "group_protocol": protocol, "session_timeout": 6}
     )
 
     async def handle(delivery: Delivery) -> Outcome:
         number = (delivery.record.value or b"").decode()
-        say("begin", number, "suspect" if delivery.is_suspect else "fresh")
+        freshness = "suspect" if delivery.is_suspect else "fresh"
+        say("begin", number, freshness, f"{time.monotonic():.4f}")
         await asyncio.sleep(0.05)
         say("done", number)
         return Done()
@@ -43,7 +45,11 @@ async def main(bootstrap: str, protocol: str, topic: str, group: str) -> None:
         producer=producer,
         handler=handle,
         topics=[topic],
-        policy=LanePolicy(max_in_flight=20),
+        policy=LanePolicy(
+            max_in_flight=20,
+            session=settings.session_timeout,
+            revoke_deadline=settings.session_timeout / 2,
+        ),
         on_fatal=on_fatal,
         name="worker",
     )

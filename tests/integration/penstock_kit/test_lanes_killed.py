@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from uuid import uuid4
@@ -44,6 +46,15 @@ class Worker:
         assert self.process.stdout is not None
         async with asyncio.timeout(90):
             while wanted - self.numbers("done"):
+                line = await self.process.stdout.readline()
+                assert line, "the worker ended too early"
+                self.lines.append(line.decode().split())
+
+    async def read_until_said(self, event: str, *, since: int = 0) -> None:
+        """Read on until a log line of that event came, after the first `since` lines."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(90):
+            while not any(event in line for line in self.lines[since:]):
                 line = await self.process.stdout.readline()
                 assert line, "the worker ended too early"
                 self.lines.append(line.decode().split())
@@ -117,3 +128,33 @@ async def test_terminate_when_half_way_then_nothing_lost_and_nothing_repeated(
     await second.read_rest()
 
     assert first.count("done") + second.count("done") == Counter(range(COUNT))
+
+
+async def test_stop_and_continue_when_longer_than_the_session_then_the_zombie_does_nothing(
+    kafka_bootstrap: str,
+) -> None:
+    topic = await filled_topic(KafkaSettings(bootstrap=kafka_bootstrap))
+    arguments = (kafka_bootstrap, "classic", topic, f"group-{topic}")
+    first = await Worker.start(*arguments)
+    await first.read_until_done(set(range(200)))
+    first.process.send_signal(signal.SIGSTOP)
+    second = await Worker.start(*arguments)
+    await second.read_until_done(set(range(COUNT)) - first.numbers("done"))
+
+    before, woken_at = len(first.lines), time.monotonic()
+    first.process.send_signal(signal.SIGCONT)
+    await first.read_until_said("lanes.revoked", since=before)
+    await first.read_until_said("lanes.assigned", since=before)
+    for worker in (first, second):
+        worker.process.terminate()
+        await worker.read_rest()
+
+    assert (first.process.returncode, second.process.returncode) == (0, 0)
+    begun = [line for line in first.lines if line[0] == "begin"]
+    begun_awake = {int(line[1]) for line in begun if float(line[3]) > woken_at}
+    assert not begun_awake, "all is done and committed by the other: nothing came back"
+    third = await Worker.start(*arguments)
+    await third.read_until_said("lanes.assigned")
+    third.process.terminate()
+    await third.read_rest()
+    assert not third.numbers("begin"), "the zombie's commits took nothing back"

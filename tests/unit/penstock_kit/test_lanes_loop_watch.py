@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from datetime import timedelta
 
 from penstock_kit.lanes.loop_watch import LoopWatch
@@ -52,3 +54,44 @@ async def test_look_when_this_thread_was_away_itself_then_its_absence_does_not_c
 
     assert looked_at(watch, 300.0, 300.5) == []
     assert watch.stuck_s < 15
+
+
+STUCK = """
+import asyncio, time
+from datetime import timedelta
+from penstock_kit.kafka.memory import MemoryKafka
+from penstock_kit.kafka.ports import OutRecord
+from penstock_kit.lanes.engine import Lanes
+from penstock_kit.lanes.policy import LanePolicy
+
+async def handle(_):
+    time.sleep(60)
+
+async def main():
+    kafka = MemoryKafka(["t", "dead"])
+    producer = kafka.producer()
+    await producer.start()
+    ms = timedelta(milliseconds=1)
+    policy = LanePolicy(
+        revoke_deadline=10 * ms, session=100 * ms, stall_unready=500 * ms, stall_fatal=1500 * ms
+    )
+    lanes = Lanes(
+        consumer=kafka.consumer("g"), producer=producer, handler=handle, topics=["t"],
+        policy=policy, dead_topic="dead", on_fatal=print, name="stuck",
+    )
+    await lanes.start()
+    await producer.send(OutRecord("t", b"k", b"v"))
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_process_when_a_handler_blocks_its_loop_then_it_names_the_place_and_exits() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=40, check=False
+    )
+
+    assert answer.returncode == 1
+    assert "lanes.loop_stuck" in answer.stdout
+    assert "handle" in answer.stdout.partition("lanes.loop_stuck")[2]

@@ -72,8 +72,10 @@ class LoopWatch:
             self._is_told = True
             self._tell("lanes.loop_stuck")
         if self.stuck_s > self._fatal_s:
-            self._tell("lanes.loop_dead")
-            self._exit_process(_EXIT_STATUS)
+            try:
+                self._tell("lanes.loop_dead")
+            finally:
+                self._exit_process(_EXIT_STATUS)
 
     def _ask(self, now: float) -> None:
         self._asked_at = now
@@ -94,5 +96,5 @@ class LoopWatch:
             event,
             lanes=self._name,
             stuck_s=round(self.stuck_s, 1),
-            stack=[f"{one.filename}:{one.lineno} {one.name}" for one in stack],
+            frames=[f"{one.filename}:{one.lineno} {one.name}" for one in stack],
         )

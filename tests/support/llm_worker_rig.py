@@ -87,6 +87,7 @@ class MemoryLedger:
         self.crashes: dict[str, int] = {}
         self.made: dict[str, list[int]] = {}
         self.retries_in: dict[str, list[timedelta]] = {}
+        self.condemned: dict[str, tuple[str, str]] = {}
         self._told: set[str] = set()
 
     async def begin(
@@ -101,7 +102,7 @@ class MemoryLedger:
         job = request.job
         self.made.setdefault(job, []).append(made)
         if job in self.ended:
-            return AlreadyOver(self.ended[job])
+            return AlreadyOver(self.ended[job], self.condemned.get(job))
         earlier = self.attempts.get(job, 0)
         self.attempts[job] = earlier + 1
         owner = f"test|{delivery.record.offset}"
@@ -110,6 +111,9 @@ class MemoryLedger:
         had_output = bool(earlier) and job not in self._told
         crashes = self.crashes.get(job, 0)
         return Begin(request.scope, job, earlier + 1, had_output, owner, crashes)
+
+    async def condemn(self, begun: Begin, *, reason: str, code: str) -> None:
+        self.condemned[begun.job] = (reason, code)
 
     async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
         """One process only: nobody else can have taken it over."""

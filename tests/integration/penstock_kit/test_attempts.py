@@ -587,3 +587,22 @@ async def test_begin_when_redis_is_away_lets_only_fresh_records_through(tenant: 
     assert [first.attempt, second.attempt, third.attempt] == [1, 2, 3]
     assert third.had_output
     assert (stale, over) == (Moved(), AlreadyOver(JobStatus.COMPLETED))
+
+
+async def test_record_that_was_to_be_dead_lettered_when_delivered_again_then_says_so(
+    redis: RedisClient, tenant: str
+) -> None:
+    """Who ended the job may have died before it wrote the letter; copies of the record get none."""
+    request, at = ask(tenant)
+    mine = attempts(redis)
+    held = await begun(mine, request, at)
+    await mine.condemn(held, reason="failure", code="attempts_exhausted")
+    error = {"type": "server_error", "code": "boom", "message": "It broke."}
+    end = event_record(request.job, "failed", (1, 2), error=error, tenant=tenant)
+    await fold(redis, end)
+
+    again = await attempts(redis, "b").begin(request, replace(at, is_suspect=True))
+    copy = await attempts(redis, "c").begin(request, copy_of(at, 7))
+
+    assert again == AlreadyOver(JobStatus.FAILED, ("failure", "attempts_exhausted"))
+    assert copy == AlreadyOver(JobStatus.FAILED)

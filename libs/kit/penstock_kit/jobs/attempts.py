@@ -92,6 +92,7 @@ class Attempts:
         lease: timedelta = timedelta(seconds=10),
     ) -> None:
         """`instance` is unique per process start; without heartbeat for `lease` it is dead."""
+        self._redis = redis
         self._instance = instance
         self._leases = Leases(redis, lease=lease)
         self._doubts = Doubts(
@@ -187,6 +188,18 @@ class Attempts:
             self._leases.note_silence()
             log.warning("attempt.unreleased", job=begun.job, attempt=begun.attempt)
 
+    async def condemn(self, begun: Begin, *, reason: str, code: str) -> None:
+        """Note, before the job is ended, that its record gets a dead letter after that.
+
+        Redis away: if the process dies in between, the letter is not written; the job tells all.
+        """
+        ledger = ledger_keys(begun)[0]
+        try:
+            with redis_errors("noting a dead letter"):
+                await self._redis.hset(ledger, "dead", f"{reason}:{code}")
+        except TableAway:
+            log.warning("attempt.condemned_unrecorded", job=begun.job, attempt=begun.attempt)
+
     async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
         """Make sure that the attempt is still ours: between `started` and the call.
 
@@ -240,8 +253,8 @@ class Attempts:
     def _answer(self, asking: _Asking, reply: list[Any]) -> Verdict:
         scope, job, owner = asking.request.scope, asking.request.job, asking.owner
         match reply:
-            case [b"over", status]:
-                return AlreadyOver(JobStatus(status.decode()))
+            case [b"over", status, condemned]:
+                return AlreadyOver(JobStatus(status.decode()), _condemned(condemned))
             case [b"moved"]:
                 return Moved()
             case [b"busy", ms]:
@@ -301,6 +314,11 @@ class Attempts:
 
 def _is_charged_once(request: VerifiedRequest) -> bool:
     return request.request.charge is Charge.AT_MOST_ONCE
+
+
+def _condemned(raw: bytes) -> tuple[str, str] | None:
+    reason, colon, code = raw.decode().partition(":")
+    return (reason, code) if colon else None
 
 
 def _wait(reason: str, ms: int) -> Busy:

@@ -69,6 +69,9 @@ class JobDelivery(Generic[Asked]):
         if isinstance(begun, LostOutcome):
             await self._emitter(begun.attempt).unknown_outcome(_LOST)
             await self._finish(begun, Ended(JobStatus.UNKNOWN_OUTCOME))
+        if isinstance(begun, AlreadyOver) and begun.status is JobStatus.FAILED and begun.condemned:
+            reason, code = begun.condemned
+            return Dead(DeadReason(reason), code, _UNWRITTEN)
         if not isinstance(begun, Begin):
             return Done()
         if begun.crashes >= _MAX_CRASHES:
@@ -174,9 +177,11 @@ class JobDelivery(Generic[Asked]):
         )
 
     async def _poison(self, begun: Begin) -> Outcome:
+        dead = Dead(DeadReason.POISON, _POISON.code, _POISON.message, attempts=begun.attempt)
+        await self._parts.ledger.condemn(begun, reason=dead.reason.value, code=dead.code)
         await self._emitter(begun.attempt).failed(_POISON)
         await self._finish(begun, Ended(JobStatus.FAILED))
-        return Dead(DeadReason.POISON, "poison_crash", _POISON.message, attempts=begun.attempt)
+        return dead
 
     async def _unprepared(self, error: Exception) -> Outcome:
         """Nobody foresaw this, and no attempt was begun."""
@@ -253,6 +258,10 @@ _POISON: Final = JobError(
     code="poison_crash",
     message=f"{_MAX_CRASHES} workers died while they ran this job, so it is not tried again; the "
     "operator finds the record in ai.dead.v1 and the crashes in the workers' logs",
+)
+_UNWRITTEN: Final = (
+    "the worker that ended the job stopped before its dead letter was known as written; this one "
+    "may be the second, and the job's `failed` event tells what was wrong"
 )
 _LOST: Final = JobError(
     type="server_error",

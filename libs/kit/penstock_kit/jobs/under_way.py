@@ -72,6 +72,10 @@ class AttemptLedger(Protocol):
         """A further attempt within the same delivery."""
         ...
 
+    async def condemn(self, begun: Begin, *, reason: str, code: str) -> None:
+        """Note, before the job is ended, that its record gets a dead letter after that."""
+        ...
+
 
 class JobUnderWay:
     """What a worker runs a job with. One paid attempt per delivery, unless the next is for now.
@@ -170,7 +174,9 @@ class JobUnderWay:
         return Again(after=after, code=error.code or "retry", detail=error.message, plan=plan)
 
     async def fail(self, error: JobError, *, usage: Usage, dead: Dead | None = None) -> Ended:
-        """End the job as failed."""
+        """End the job as failed; its record passes by way of `dead`, if that is given."""
+        if dead is not None:
+            await self._ledger.condemn(self.begun, reason=dead.reason.value, code=dead.code)
         await self.insist(lambda: self.emitter.failed(error, usage=usage))
         return Ended(JobStatus.FAILED, dead)
 

@@ -58,9 +58,15 @@ class LostOutcome:
 
 @dataclass(frozen=True, slots=True)
 class AlreadyOver:
-    """Nothing to do: the job has ended. Let the record pass."""
+    """Nothing to run: the job has ended. Let the record pass.
+
+    Attributes:
+        condemned: reason and code of the dead letter that this very record was to get, as given to
+            `condemn`. Who ended the job may have died before it wrote the letter: write it again.
+    """
 
     status: JobStatus
+    condemned: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ class DeadLimit:
         while letters and now - letters[0][0] >= _PERIOD_S:
             letters.popleft()
         if len(letters) >= self._at_least:
-            dead, finished = len(letters), self.finished - letters[0][1]
+            dead = len(letters)  # some may be on their way, and not finished yet
+            finished = max(self.finished - letters[0][1], dead)
             if 2 * dead > finished:
                 raise Fatal(
                     f"{self._name!r} has dead-lettered {dead} of the last {finished} records within"

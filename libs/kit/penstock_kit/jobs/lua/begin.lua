@@ -5,15 +5,15 @@
 --       what is proven: 0 nothing, 1 the log up to now is folded, 2 also that who has let its lease run out is
 --       dead, 3 also that who was never seen to hold one is; the epoch for which it is proven, 1 to begin even before the
 --       next attempt is due
--- Reply over status | moved | busy ms | early ms | doubt level until | lost attempt | begin attempt had_output crashes
+-- Reply over status condemned | moved | busy ms | early ms | doubt level until | lost attempt | begin attempt had_output crashes
 local owner, place, lease_ms, ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local made, counted, proven = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
 local at_most_once, is_suspect = ARGV[7] == '1', ARGV[8] == '1'
 
 local job = redis.call('HMGET', KEYS[1], 'e_status', 'attempt', 'p_status', 'p_attempt', 'output', 'p_until')
-local ledger = redis.call('HMGET', KEYS[2], 'n', 'open', 'over', 'fence', 'place', 'due', 'crashes')
+local ledger = redis.call('HMGET', KEYS[2], 'n', 'open', 'over', 'fence', 'place', 'due', 'crashes', 'dead')
 local over = job[1] or ledger[3]
-if over then return { 'over', over } end
+if over then return { 'over', over, ledger[5] == place and ledger[8] or '' } end
 
 local begun, seen = tonumber(ledger[1] or 0), tonumber(job[2] or 0)
 if ledger[5] and ledger[5] ~= place and made < begun then return { 'moved' } end

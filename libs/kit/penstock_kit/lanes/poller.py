@@ -48,6 +48,9 @@ _CONFIRM_PAUSE_S: Final = 0.5
 _CLOSE_WAIT_S: Final = 15.0
 """Leaving the group takes a round trip; a client that hangs in it must not keep the process."""
 
+_GIVE_UP_S: Final = 2.0
+"""The same where no broker answers anyway: nothing can be committed, and the group will notice."""
+
 
 class PollerEvents(Protocol):
     """What the loop hears; every method runs on the loop."""
@@ -124,7 +127,9 @@ class Poller:
         """Commit what is finished, leave the group, end the thread."""
         self._is_stopping = True
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, _CLOSE_WAIT_S)
+            now = self._clock.monotonic()
+            is_heard = self.unheard_s(now) < self._policy.stall_unready.total_seconds()
+            await asyncio.to_thread(self._thread.join, _CLOSE_WAIT_S if is_heard else _GIVE_UP_S)
             if self._thread.is_alive():
                 log.error("lanes.poll_thread_hangs", lanes=self._name)
             self._thread = None

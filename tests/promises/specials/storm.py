@@ -58,11 +58,11 @@ async def _run(folder: Path, *, storm_s: float, per_s: float) -> Path:
 
 def _steps(storm_s: float) -> list[Step]:
     """Two of four workers leave and join, each for one to three seconds at a time."""
-    random, steps = Random("storm"), []
+    random, steps = Random("storm"), list[Step]()
     for label in ("llm-worker-3", "llm-worker-4"):
         at_s = _BEFORE_S + random.uniform(0, 2)
         while at_s < _BEFORE_S + storm_s:
-            action = random.choice(("kill", "term"))
+            action = ("kill", "term")[len(steps) % 2]
             steps.append(Step(round(at_s, 2), action, label, round(random.uniform(0.2, 1.0), 2)))
             at_s += random.uniform(4.0, 7.0)  # a start takes two or three of these
     return steps

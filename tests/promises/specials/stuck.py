@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from pathlib import Path
+
+from penstock.dev.model_server import answers_ok
 
 from tests.promises.checker.dump import dump_topics
 from tests.promises.checker.evidence import Evidence
@@ -25,6 +28,7 @@ __all__ = ["run_stuck"]
 _REPLICAS = {"recorder": 1, "llm-worker": 3, "notifier": 1, "gateway": 1}
 _BLACK_HOLE_S = 66.0
 _DISK_FULL_S = 18.0
+_RESUME_S = 60.0
 
 
 def run_stuck(folder: Path) -> list[Verdict]:
@@ -72,5 +76,17 @@ async def _fill_disk(stack: RunningStack, journal: Journal) -> None:
     await fleet.wait_ready("kafka", within_s=60)
     journal.write(what="healed", label="gateway-1")
     journal.write(what="healed", label="llm-worker-1")
-    for _, label in stack.layout.services:
-        await fleet.wait_ready(label, within_s=60)
+    await _until_all_ready(stack)
+
+
+async def _until_all_ready(stack: RunningStack) -> None:
+    """Everybody says so again by himself; who does not shows in the observations."""
+    until = time.monotonic() + _RESUME_S
+    ports = stack.layout.ports.admin
+    urls = [f"http://127.0.0.1:{ports[label]}/readyz" for _, label in stack.layout.services]
+    while time.monotonic() < until:
+        answers = await asyncio.gather(*(asyncio.to_thread(answers_ok, url) for url in urls))
+        if all(answers):
+            await asyncio.sleep(2)
+            return
+        await asyncio.sleep(0.5)

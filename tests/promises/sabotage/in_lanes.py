@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from tests.promises.sabotage.patching import patch
+from tests.promises.sabotage.patching import patch, without_line
 
 __all__ = [
     "commit_before_process",
@@ -86,22 +87,16 @@ def sdk_retries() -> None:
 
 
 def early_retries() -> None:
-    """No pause, neither in place nor in a retry topic; what is said to clients stays."""
-    from datetime import timedelta  # noqa: PLC0415 - only if switched on
-
-    from penstock_kit.jobs.cancelling import Interruptible  # noqa: PLC0415 - only if switched on
+    """No pause, neither in a retry topic nor in the ledger; what is said to clients stays."""
     from penstock_kit.lanes import outcomes  # noqa: PLC0415 - only if switched on
 
-    async def go_on(self: Any, seconds: float) -> None:
-        del self, seconds
-
-    patch(Interruptible, "pause", go_on)
     make = outcomes.Retry.__init__
 
     def at_once(self: Any, *rest: Any, **named: Any) -> None:
         make(self, *rest, **{**named, "after": timedelta(0), "in_place": True})
 
     patch(outcomes.Retry, "__init__", at_once)
+    without_line("begin", r"^if due > now.*$")
 
 
 def no_fairness() -> None:

@@ -90,16 +90,19 @@ def _judge(line: dict[str, Any], reader: Reader, evidence: Evidence) -> Iterator
 
 
 def _numbers_reused(evidence: Evidence) -> Iterator[str]:
-    """In the log itself: one place, one event; no place left out before the end."""
+    """In the log itself: one place, one event; all places of an attempt stand before its end.
+
+    Their order may be another one: what got lost on the way is written again in its own place.
+    """
     for job, events in evidence.events.items():
         seen: dict[tuple[int, int], tuple[str, object, object]] = {}
-        top: dict[int, int] = defaultdict(int)
+        places: dict[int, set[int]] = defaultdict(set)
         for event in events:
-            body = event.body
-            place = (event.attempt, event.seq)
+            body, attempt = event.body, event.attempt
             content = (event.type, body.get("deltas"), body.get("worker"))
-            if seen.setdefault(place, content) != content and event.attempt > 0:
-                yield f"{job}: place {event.attempt}-{event.seq} is used twice"
-            if event.attempt > 0 and event.seq > top[event.attempt] + 1:
-                yield f"{job}: {event.type} {event.attempt}-{event.seq} after {top[event.attempt]}"
-            top[event.attempt] = max(top[event.attempt], event.seq)
+            if seen.setdefault((attempt, event.seq), content) != content and attempt > 0:
+                yield f"{job}: place {attempt}-{event.seq} is used twice"
+            places[attempt].add(event.seq)
+            missing = event.seq - len(places[attempt])
+            if event.type in TERMINAL and attempt > 0 and missing > 0:
+                yield f"{job}: {event.type} {attempt}-{event.seq} with {missing} places missing"

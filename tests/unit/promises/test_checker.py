@@ -233,6 +233,25 @@ def test_streams_when_a_place_is_used_twice_in_the_log_then_broken(story: Story)
     assert check_streams(story.evidence).is_kept is False
 
 
+@pytest.mark.parametrize(("places", "is_kept"), [((1, 3, 2), True), ((1, 3), False)])
+def test_streams_when_the_log_lacks_a_place_before_the_end_then_broken(
+    story: Story, *, places: tuple[int, ...], is_kept: bool
+) -> None:
+    for seq in places:
+        story.event("b", "delta", f"1-{seq}", deltas=_delta(str(seq)))
+    story.event("b", "completed", "1-4")
+    story.line(
+        "streams",
+        via="sse",
+        job="b",
+        over=True,
+        cuts=0,
+        frames=[{"type": "completed", "place": [0, 1]}],
+    )
+
+    assert check_streams(story.evidence).is_kept is is_kept
+
+
 def test_keys_when_one_key_made_two_jobs_then_broken(story: Story) -> None:
     for job in ("a", "b"):
         story.line("submits", key="k", status=202, job=job, changed=False)

@@ -97,7 +97,8 @@ class RetryPumpMachine(RuleBasedStateMachine):
         self.running: list[Entry] = []
         self.due_ms: dict[tuple[TopicPartition, int], float] = {}
         self.done: set[tuple[TopicPartition, int]] = set()
-        self.numbers = 0
+        for place in PLACES:
+            self.assign(place)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         self.loop.run_until_complete(work)
@@ -109,7 +110,7 @@ class RetryPumpMachine(RuleBasedStateMachine):
 
     @rule(
         place=st.sampled_from(PLACES),
-        delay=st.integers(0, 2 * 600_000),
+        delay=st.integers(0, 10_000) | st.integers(0, 2 * 600_000),
         is_ours=st.booleans(),
     )
     def write(self, place: TopicPartition, delay: int, *, is_ours: bool) -> None:
@@ -149,7 +150,7 @@ class RetryPumpMachine(RuleBasedStateMachine):
         self.window.revoke([partition], lambda: None)
         self.pump.drop_lost()
 
-    @rule(place=st.sampled_from(PLACES), count=st.integers(1, 5))
+    @rule(place=st.sampled_from(PLACES), count=st.integers(1, 20))
     def read(self, place: TopicPartition, count: int) -> None:
         partition, log = self.owned.get(place), self.logs[place]
         if partition is None:
@@ -172,12 +173,13 @@ class RetryPumpMachine(RuleBasedStateMachine):
         self.run(self.wake())
         self.start_what_may()
 
-    @rule()
-    def wait_for_the_next(self) -> None:
+    @rule(times=st.integers(1, 4))
+    def wait_for_the_next(self, times: int) -> None:
         """To the very moment at which the pump believes that something is due."""
-        pause_s = self.pump.next_at - self.clock.monotonic()
-        if 0 < pause_s < LONG.total_seconds():
-            self.wait(pause_s + 1e-6)
+        for _ in range(times):
+            pause_s = self.pump.next_at - self.clock.monotonic()
+            if 0 < pause_s < 2 * LONG.total_seconds():
+                self.wait(pause_s + 1e-6)
 
     async def wake(self) -> None:
         self.pump.wake()

@@ -97,6 +97,7 @@ class RetryPumpMachine(RuleBasedStateMachine):
         self.running: list[Entry] = []
         self.due_ms: dict[tuple[TopicPartition, int], float] = {}
         self.done: set[tuple[TopicPartition, int]] = set()
+        self.appended_before: dict[TopicPartition, int] = {}
         for place in PLACES:
             self.assign(place)
 
@@ -140,6 +141,8 @@ class RetryPumpMachine(RuleBasedStateMachine):
         )
         self.owned[place] = partition
         self.window.add([partition])
+        self.pump.add([partition])
+        self.appended_before = {**self.appended_before, place: len(log.records)}
 
     @rule(place=st.sampled_from(PLACES))
     def revoke(self, place: TopicPartition) -> None:
@@ -203,6 +206,8 @@ class RetryPumpMachine(RuleBasedStateMachine):
             place = entry.queue.partition.place
             due_ms = self.due_ms[place, entry.offset]
             assert self.logs[place].now_ms(self.clock.monotonic()) >= due_ms, "early"
+            is_old = entry.offset < self.appended_before[place]
+            assert entry.delivery().is_suspect or not is_old, "somebody may have begun it"
             self.running.append(entry)
 
     @invariant()

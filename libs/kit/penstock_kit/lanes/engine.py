@@ -235,6 +235,8 @@ class Lanes:
     def on_added(self, partitions: Sequence[Partition]) -> None:
         """The poll thread got partitions."""
         self._window.add(partitions)
+        if self._pump is not None:
+            self._pump.add(partitions)
 
     def on_records(self, batch: Sequence[tuple[Partition, list[Record]]]) -> None:
         """The poll thread read records."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
@@ -180,7 +181,9 @@ class Partition:
         self.tracker = OffsetTracker(committed)
         self.requested = self.acked = committed
         self.noted = 0
-        self._first = self.suspect_before = -1
+        self._first = -1
+        # A record that waits for another try has been begun before, wherever it lies.
+        self.suspect_before = sys.maxsize if is_retry else -1
         self.handed = self.taken = 0
         self.handed_bytes = self.taken_bytes = 0
         self.end_offset = -1
@@ -210,6 +213,10 @@ class Partition:
         if self._first < 0:
             self._first = offset
             self.suspect_before = offset + self._suspect_span
+
+    def note_own_write(self, offset: int) -> None:
+        """A record of ours under this assignment: what lies behind it nobody can have begun."""
+        self.suspect_before = min(self.suspect_before, offset)
 
     def may_start(self, entry: Entry) -> bool:
         """Whether a successor would treat the record as suspect, if we died right now."""

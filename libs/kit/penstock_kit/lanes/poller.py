@@ -255,7 +255,7 @@ class Poller:
             epoch=epoch,
             committed=committed,
             level=level_of(place.topic),
-            # A record that waits for another try has been begun before, wherever it lies.
+            # What waits for another try is out of order by nature; its owner is told otherwise.
             suspect_span=sys.maxsize if is_retry else self._policy.suspect_span,
             is_retry=is_retry,
             finished_before=decode_note(committed, note),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
 from penstock_contracts.retries import RetryNote, retry_headers, without_retry_note
 
 from penstock_kit.clock import Clock
-from penstock_kit.kafka.ports import OutRecord, Producer, Record, RecordRefused, TopicPartition
-from penstock_kit.lanes.broker_clock import BrokerClock
+from penstock_kit.kafka.ports import Ack, OutRecord, Producer, Record, RecordRefused
 from penstock_kit.lanes.patience import send_patiently
 from penstock_kit.lanes.retry_topics import RetryTopics
 
@@ -19,15 +19,23 @@ log = structlog.get_logger(__name__)
 
 
 class Retries:
-    """The way to the retry topics of one process; acknowledgements tell the broker's time."""
+    """The way to the retry topics of one process.
+
+    `on_ack` is told of each acknowledgement, and from when on its record was being sent.
+    """
 
     def __init__(
-        self, producer: Producer, topics: RetryTopics, *, clock: Clock, broker_clock: BrokerClock
+        self,
+        producer: Producer,
+        topics: RetryTopics,
+        *,
+        clock: Clock,
+        on_ack: Callable[[Ack, float], None],
     ) -> None:
         self._producer = producer
         self._topics = topics
         self._clock = clock
-        self._broker_clock = broker_clock
+        self._on_ack = on_ack
 
     async def write(self, record: Record, note: RetryNote) -> bool:
         """Return once the record is acknowledged in its retry topic, however long that takes.
@@ -40,6 +48,7 @@ class Retries:
         """
         topic = self._topics.topic_for(timedelta(milliseconds=note.delay_ms))
         headers = [*without_retry_note(record.headers), *retry_headers(note)]
+        since = self._clock.monotonic()
         try:
             ack = await send_patiently(
                 self._producer, OutRecord(topic, record.key, record.value, headers)
@@ -54,11 +63,5 @@ class Retries:
                 advice="a missing topic is created by `penstock topics apply`",
             )
             return False
-        if ack.timestamp_ms >= 0:
-            self._broker_clock.saw(
-                TopicPartition(ack.topic, ack.partition),
-                ack.timestamp_ms,
-                at=self._clock.monotonic(),
-                is_ack=True,
-            )
+        self._on_ack(ack, since)
         return True

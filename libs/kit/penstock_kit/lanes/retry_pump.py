@@ -18,7 +18,7 @@ from penstock_contracts.retries import (
 
 from penstock_kit.clock import Clock
 from penstock_kit.errors import PenstockError
-from penstock_kit.kafka.ports import OutRecord, Producer, Record, TopicPartition
+from penstock_kit.kafka.ports import Ack, OutRecord, Producer, Record, TopicPartition
 from penstock_kit.lanes.broker_clock import BrokerClock
 from penstock_kit.lanes.due import DueRecords
 from penstock_kit.lanes.keys import Entry, Partition
@@ -74,13 +74,14 @@ class RetryPump:
         self._clock = clock
         self._is_called_back = is_called_back or _never
         self._on_due = on_due
-        self._broker_clock = broker_clock = BrokerClock()
-        self._waiting = DueRecords(broker_clock)
+        self._broker_clock = BrokerClock()
+        self._waiting = DueRecords(self._broker_clock)
+        self._owned: dict[TopicPartition, tuple[Partition, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._probes: dict[TopicPartition, asyncio.Task[None]] = {}
         self._probe_again_at: dict[TopicPartition, float] = {}
         self._is_closed = False
-        self.retries = Retries(producer, topics, clock=clock, broker_clock=broker_clock)
+        self.retries = Retries(producer, topics, clock=clock, on_ack=self._note_ack)
 
     @property
     def held(self) -> int:
@@ -97,7 +98,6 @@ class RetryPump:
         if not partition.is_ours:
             return
         now = self._clock.monotonic()
-        partition.note_first(records[0].offset)
         for record in records:
             if record.offset in partition.finished_before:
                 partition.pass_by(record)
@@ -105,9 +105,15 @@ class RetryPump:
                 self._accept(partition, record, now)
         self._release(now)
 
+    def add(self, partitions: Sequence[Partition]) -> None:
+        """New partitions are ours."""
+        now = self._clock.monotonic()
+        self._owned.update({p.place: (p, now) for p in partitions if p.is_retry})
+
     def drop_lost(self) -> None:
         """Partitions were revoked: forget their records."""
         self._waiting.drop_lost()
+        self._owned = {place: own for place, own in self._owned.items() if own[0].is_ours}
 
     def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:
         """Take waiting records out; they hold the offset back until they are finished."""
@@ -194,6 +200,19 @@ class RetryPump:
         """Give the window what is due by now; the timer does so by itself."""
         self._release(self._clock.monotonic())
 
+    def _note_ack(self, ack: Ack, since: float) -> None:
+        """What we wrote ourselves tells the broker's time, and which records nobody had before us.
+
+        Behind a record that was sent when the partition was ours already, everything was appended
+        under our assignment: no other process can have begun it.
+        """
+        place = TopicPartition(ack.topic, ack.partition)
+        if ack.timestamp_ms >= 0:
+            now = self._clock.monotonic()
+            self._broker_clock.saw(place, ack.timestamp_ms, at=now, is_ack=True)
+        if (own := self._owned.get(place)) is not None and since > own[1]:
+            own[0].note_own_write(ack.offset)
+
     def _probe_silent(self, now: float) -> None:
         """Ask for the time where something waits and no acknowledgement has told it lately."""
         for timeline in self._waiting.timelines:
@@ -210,8 +229,8 @@ class RetryPump:
     async def _probe(self, place: TopicPartition) -> None:
         out = OutRecord(place.topic, None, None, retry_probe_headers(), place.partition)
         try:
-            ack = await self._producer.send(out)
-            self._broker_clock.saw(place, ack.timestamp_ms, at=self._clock.monotonic(), is_ack=True)
+            since = self._clock.monotonic()
+            self._note_ack(await self._producer.send(out), since)
         except PenstockError as error:
             # Without it the wait is longer, not wrong.
             log.warning("lanes.retry_probe_failed", topic=place.topic, error=str(error))

@@ -65,7 +65,7 @@ class LanePolicy:
         stall_unready: silence of the poll thread, of the event loop, of all brokers, or of answers
             to commits, after which the process is not ready.
         stall_fatal: silence of the poll thread, of the event loop or of all brokers after which the
-            process must be restarted.
+            process must be restarted; with the drain on top it has ended within a minute.
     """
 
     max_in_flight: int = 256
@@ -88,8 +88,8 @@ class LanePolicy:
     aging: timedelta = timedelta(seconds=10)
     commit_interval: timedelta = timedelta(milliseconds=25)
     session: timedelta = timedelta(seconds=10)
-    stall_unready: timedelta = timedelta(seconds=15)
-    stall_fatal: timedelta = timedelta(seconds=60)
+    stall_unready: timedelta = timedelta(seconds=12)
+    stall_fatal: timedelta = timedelta(seconds=40)
 
     def __post_init__(self) -> None:
         _require(

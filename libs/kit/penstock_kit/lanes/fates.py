@@ -123,7 +123,7 @@ class Fates:
         return None
 
     async def _bury(self, entry: Entry, dead: Dead) -> None:
-        self._limit.check(asyncio.get_running_loop().time())
+        self._limit.check(asyncio.get_running_loop().time(), dead.reason)
         try:
             await self._dead_letters.write(entry.record, dead, note=entry.note)
         except Rejected as refusal:

@@ -33,7 +33,7 @@ async def test_look_when_loop_is_stuck_then_told_at_12_s_and_exit_at_40_s() -> N
     assert looked_at(watch, *range(14, 35)) == ["lanes.loop_stuck"]
     assert watch.stuck_s > 12
     assert exits == []
-    assert looked_at(watch, *range(35, 44)) == ["lanes.loop_dead"]
+    assert looked_at(watch, *range(35, 43)) == ["lanes.loop_dead"]
     assert exits == [1]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from tests.promises.chaos import Chaos, run_chaos
@@ -35,27 +37,37 @@ class Row:
         return bool(set(self.broken) & set(self.expected))
 
 
-def run_matrix(folder: Path, names: Sequence[str] | None = None) -> list[Row]:
-    """All rows; scenarios without a switch come first, for the checker must not cry wolf."""
+def run_matrix(folder: Path, names: Sequence[str] | None = None, *, at_once: int = 2) -> list[Row]:
+    """All rows; scenarios without a switch belong to it, for the checker must not cry wolf.
+
+    A run waits more than it works, so `at_once` of them go side by side, each in a process of its
+    own: children of a run die with their parent.
+    """
     wanted = [SWITCHES[name] for name in names or SWITCHES]
     scenarios = dict.fromkeys(switch.scenario for switch in wanted)
-    rows = [_row(folder, scenario, None, ()) for scenario in scenarios]
-    return rows + [_row(folder, s.scenario, s.name, s.breaks) for s in wanted]
+    asked: list[tuple[str, str | None]] = [(scenario, None) for scenario in scenarios]
+    asked += [(switch.scenario, switch.name) for switch in wanted]
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(_row, folder, scenario, switch) for scenario, switch in asked]
+        rows = []
+        for future in running:
+            rows.append(future.result())
+            print(_line(rows[-1]), flush=True)
+        return rows
 
 
-def _row(folder: Path, scenario: str, switch: str | None, expected: tuple[str, ...]) -> Row:
+def _row(folder: Path, scenario: str, switch: str | None) -> Row:
+    expected = SWITCHES[switch].breaks if switch is not None else ()
     verdicts = _run(folder / f"{scenario}-{switch or 'as-it-is'}", scenario, switch)
     broken = [verdict for verdict in verdicts if verdict.is_kept is False]
     shown = next((v for v in broken if v.promise in expected), broken[0] if broken else None)
-    row = Row(
+    return Row(
         scenario=scenario,
         switch=switch,
         broken=tuple(verdict.promise for verdict in broken),
         expected=expected,
         why=shown.offenders[0] if shown and shown.offenders else "",
     )
-    print(_line(row), flush=True)
-    return row
 
 
 def _run(folder: Path, name: str, switch: str | None) -> list[Verdict]:

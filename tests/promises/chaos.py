@@ -38,6 +38,7 @@ class Chaos:
     replicas: Mapping[str, int] = field(default_factory=lambda: dict(REPLICAS))
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     idle_s: float = 2.0
+    script: str = ""
     jobs: Sequence[PlannedJob] | None = None
     """Instead of those that the mix draws."""
 
@@ -50,6 +51,7 @@ async def run_chaos(chaos: Chaos) -> Path:
         replicas=chaos.replicas,
         env=chaos.env,
         idle_s=chaos.idle_s,
+        script=chaos.script,
         skew_s={"llm-worker-2": chaos.skew_s} if chaos.skew_s else {},
         sabotage=chaos.sabotage,
     )

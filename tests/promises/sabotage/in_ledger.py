@@ -36,8 +36,10 @@ def mark_before_result() -> None:
 
 
 def no_end() -> None:
-    """Whether the job is over is not asked."""
-    without_line("begin", r"^if over then return .*$")
+    """Whether the job is over, or carried by another record, is not asked."""
+    without_line(
+        "begin", r"^if over then return .*$", r"^if ledger\[5\] and ledger\[5\] ~= place.*$"
+    )
 
 
 def no_lease() -> None:

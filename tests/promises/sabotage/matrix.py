@@ -84,6 +84,7 @@ def _run(folder: Path, name: str, switch: str | None) -> list[Verdict]:
         replicas=SMALL,
         env=scenario.env,
         idle_s=scenario.idle_s,
+        script=scenario.script,
         jobs=scenario.jobs() if scenario.jobs is not None else None,
     )
     evidence = asyncio.run(run_chaos(chaos))

@@ -30,6 +30,8 @@ class Scenario:
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settle_s: float = 25.0
     idle_s: float = 2.0
+    script: str = ""
+    """What the provider does with calls that do not say it themselves."""
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -78,6 +80,12 @@ SCENARIOS: Mapping[str, Scenario] = {
         mix=_mix(seconds=8, plain=160),
         steps=(Step(2.0, "drop", "broker", 4.0), Step(4.0, "kill", "gateway-1", 0.3)),
     ),
+    "cut-provider": Scenario(
+        about="connections to the provider break before the first token",
+        mix=_mix(seconds=4, plain=60),
+        script="ttft_ms=1500",
+        steps=tuple(Step(1.0 + n, "reset", "provider", 0.0) for n in range(6)),
+    ),
     "emptied-redis": Scenario(
         about="Redis is killed and comes back empty",
         mix=_mix(seconds=8, plain=80),
@@ -88,5 +96,6 @@ SCENARIOS: Mapping[str, Scenario] = {
         mix=_mix(seconds=1),
         jobs=crowd_jobs,
         env={"llm-worker": {"PENSTOCK_LLM_WORKER__MAX_IN_FLIGHT": "8"}},
+        settle_s=90.0,
     ),
 }

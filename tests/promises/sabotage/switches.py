@@ -38,6 +38,7 @@ class Switch:
 
 
 _WORKER = ("llm_worker",)
+_READERS = ("recorder", "gateway", "notifier")
 
 _ALL = (
     Switch(
@@ -66,7 +67,7 @@ _ALL = (
     ),
     Switch(
         name="no-ledger-end",
-        about="a job that has ended is run again when its request comes again",
+        about="whether a job has ended, or another record carries it, is not asked",
         scenario="calm",
         breaks=("P3",),
         services=_WORKER,
@@ -93,7 +94,7 @@ _ALL = (
         about="the result of a worker that was frozen and replaced is taken",
         scenario="zombie",
         breaks=("P2", "P6"),
-        services=("recorder",),
+        services=_READERS,
         patch=in_ledger.no_fence,
     ),
     Switch(
@@ -147,7 +148,7 @@ _ALL = (
     Switch(
         name="sdk-retries",
         about="the provider's client library tries again by itself",
-        scenario="calm",
+        scenario="cut-provider",
         breaks=("P3",),
         services=_WORKER,
         patch=in_lanes.sdk_retries,

@@ -23,6 +23,7 @@ def run_tenants(folder: Path) -> list[Verdict]:
         seed=1,
         mix=scenario.mix,
         steps=(),
+        settle_s=scenario.settle_s,
         replicas=SMALL,
         env=scenario.env,
         jobs=scenario.jobs(),

@@ -91,7 +91,7 @@ class Layout:
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     idle_s: float = 2.0
     """Silence of the provider in the middle of an answer, after which a call has failed."""
-    script: str = "tokens=20;rate=150;ttft_ms=20"
+    script: str = ""
 
     @property
     def services(self) -> list[tuple[str, str]]:

@@ -40,6 +40,7 @@ def no_end() -> None:
     without_line(
         "begin", r"^if over then return .*$", r"^if ledger\[5\] and ledger\[5\] ~= place.*$"
     )
+    without_line("hold", r"^if ledger\[3\] or begun > attempt then return .*$")
 
 
 def no_lease() -> None:

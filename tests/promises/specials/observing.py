@@ -37,18 +37,19 @@ async def observed(stack: RunningStack, labels: Iterable[str] | None = None) -> 
 
 
 async def _watch_readiness(stack: RunningStack, session: aiohttp.ClientSession, label: str) -> None:
-    """A line at every change; no answer is not ready."""
+    """A line whenever it says something else; no answer is not ready."""
     journal = Journal(stack.layout.evidence / "readiness.jsonl")
     url = f"http://127.0.0.1:{stack.layout.ports.admin[label]}/readyz"
-    known: bool | None = None
+    known: tuple[bool, str] | None = None
     while True:
         try:
             async with session.get(url) as answer:
                 is_ready, why = answer.status == 200, (await answer.text())[:300]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             is_ready, why = False, type(error).__name__
-        if is_ready is not known:
-            known = is_ready
+        told = (is_ready, "".join(letter for letter in why if not letter.isdigit()))
+        if told != known:
+            known = told
             journal.write(label=label, ready=is_ready, why=why)
         await asyncio.sleep(_READINESS_S)
 

@@ -36,6 +36,8 @@ _STUCK_AFTER_PROBES = 3
 _MAX_RECORDS = 5_000
 _RETRY_PAUSE_S = 0.5
 _CLOSE_LIMIT_S = 5.0
+_CONNECT_LIMIT_S = 30.0
+"""A client that starts while brokers come and go may wait for ever; the next one need not."""
 
 
 class OnChange(Protocol):
@@ -130,8 +132,9 @@ class TopicTable:
                 self._settings, self._topic, client_id=f"penstock-table-{self._topic}"
             )
             try:
-                await consumer.start()
-            except KafkaError as error:
+                async with asyncio.timeout(_CONNECT_LIMIT_S):
+                    await consumer.start()
+            except (KafkaError, TimeoutError) as error:
                 await _close(consumer)
                 if isinstance(error, UnknownTopicOrPartitionError) and loop.time() > missing_until:
                     raise Fatal(
@@ -253,10 +256,19 @@ class TopicTable:
 
 
 async def _close(consumer: Any) -> None:
+    """Let go of a client within a limit.
+
+    Its `stop` may swallow a cancellation and go on waiting for a broker that came back half, so it
+    is left to itself then instead of being cancelled and awaited.
+    """
     if consumer is None:
         return
-    try:
-        async with asyncio.timeout(_CLOSE_LIMIT_S):
-            await consumer.stop()
-    except (TimeoutError, KafkaError) as error:
+    stopping = asyncio.ensure_future(consumer.stop())
+    done, _ = await asyncio.wait({stopping}, timeout=_CLOSE_LIMIT_S)
+    if not done:
+        stopping.cancel()
+        log.warning("table.close_failed", error="TimeoutError")
+    elif not stopping.cancelled() and (error := stopping.exception()) is not None:
+        if not isinstance(error, KafkaError):
+            raise error
         log.warning("table.close_failed", error=type(error).__name__)

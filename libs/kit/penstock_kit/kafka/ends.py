@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, Final
 
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported in fact, not by the stub
-    AdminClient,
-    OffsetSpec,
-)
+from confluent_kafka import KafkaException
 
 from penstock_kit.errors import Retryable
-from penstock_kit.kafka.factory import make_admin
+from penstock_kit.kafka.offsets import OffsetReader
 from penstock_kit.settings import KafkaSettings
 
 __all__ = ["KafkaEnds"]
-
-_TIMEOUT_S: Final = 5.0
-"""The broker's answer takes milliseconds; who asks tries again."""
-
-
-# The client's own functions have no types.
-_LATEST: Final[Callable[[], OffsetSpec]] = OffsetSpec.latest
-_EARLIEST: Final[Callable[[], OffsetSpec]] = OffsetSpec.earliest
 
 
 class KafkaEnds:
@@ -34,7 +19,8 @@ class KafkaEnds:
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._settings = settings
         self._topic = topic
-        self._client: AdminClient | None = None
+        self._reader: OffsetReader | None = None
+        self._is_asking = asyncio.Lock()
 
     async def ends(self) -> dict[int, int]:
         """The offset after the newest record of each partition that holds any.
@@ -42,31 +28,20 @@ class KafkaEnds:
         Raises:
             Retryable: the broker does not answer.
         """
-        try:
-            if self._client is None:
-                self._client = make_admin(self._settings, client_id="penstock-ends")
-            partitions = await asyncio.to_thread(self._partitions, self._client)
-            latest = await self._ask(self._client, partitions, _LATEST())
-            earliest = await self._ask(self._client, partitions, _EARLIEST())
-        except (KafkaException, TimeoutError) as error:
-            raise Retryable(
-                f"the brokers do not tell where {self._topic} ends ({type(error).__name__})"
-            ) from error
-        return {at: end for at, end in latest.items() if end > earliest[at]}
+        async with self._is_asking:
+            try:
+                return await asyncio.to_thread(self._ask)
+            except KafkaException as error:
+                raise Retryable(
+                    f"the brokers do not tell where {self._topic} ends ({error})"
+                ) from error
 
-    def _partitions(self, client: AdminClient) -> list[int]:
-        known = client.list_topics(self._topic, timeout=_TIMEOUT_S).topics[self._topic]
-        if known.error is not None:
-            raise KafkaException(known.error)
-        return sorted(known.partitions)
-
-    async def _ask(
-        self, client: AdminClient, partitions: list[int], spec: OffsetSpec
-    ) -> dict[int, int]:
-        asked = {TopicPartition(self._topic, number): spec for number in partitions}
-        futures: dict[Any, Future[Any]] = client.list_offsets(asked, request_timeout=_TIMEOUT_S)
-        async with asyncio.timeout(_TIMEOUT_S + 1):
-            return {
-                place.partition: (await asyncio.wrap_future(future)).offset
-                for place, future in futures.items()
-            }
+    def _ask(self) -> dict[int, int]:
+        if self._reader is None:
+            self._reader = OffsetReader(
+                self._settings, group="penstock-ends", client_id="penstock-ends"
+            )
+        places = self._reader.partitions([self._topic])
+        earliest = self._reader.earliest(places)
+        latest = self._reader.latest(places)
+        return {place[1]: end for place, end in latest.items() if end > earliest[place]}

@@ -8,28 +8,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # exported in fact
+from confluent_kafka import KafkaException
 
-from penstock_kit.kafka.factory import make_admin
+from penstock_kit.kafka.offsets import OffsetReader, Place
 from penstock_kit.settings import KafkaSettings
-
-if TYPE_CHECKING:
-    from confluent_kafka.admin import AdminClient
 
 __all__ = ["GroupLag", "LagPoller"]
 
 log = structlog.get_logger(__name__)
 
-_CALL_S: Final = 5.0
 _METADATA_EVERY_S: Final = 60.0
 """New partitions are counted after a minute at the latest."""
-_STOP_S: Final = 2 * _CALL_S
-
-Place = tuple[str, int]
+_STOP_S: Final = 10.0
+"""More than a question that is not answered takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +41,7 @@ class GroupLag:
 
 
 class LagPoller:
-    """A Part: one thread with one admin client, which needs DESCRIBE on the groups and topics.
+    """A Part: one thread with a client per group, which need DESCRIBE on the groups and topics.
 
     `on_lag` and `on_failure` run on the event loop. Topics that do not exist count as empty; a
     partition without a committed offset is behind by all that it holds.
@@ -87,12 +81,15 @@ class LagPoller:
             await asyncio.to_thread(thread.join, _STOP_S)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        client = make_admin(self._settings, client_id="penstock-lag")
+        readers = {
+            group: OffsetReader(self._settings, group=group, client_id="penstock-lag")
+            for group in self._groups
+        }
         while not self._is_stopping.is_set():
             began = time.monotonic()
             try:
-                lag = GroupLag(began, self._ask(client))
-            except (KafkaException, TimeoutError) as error:
+                lag = GroupLag(began, self._ask(readers))
+            except KafkaException as error:
                 self._failed(error)
                 self._tell(loop, self._on_failure)
             else:
@@ -101,6 +98,8 @@ class LagPoller:
                 self._is_failing = False
                 self._tell(loop, lambda lag=lag: self._on_lag(lag))  # type: ignore[misc]  # a default binds the value
             self._is_stopping.wait(max(0.0, began + self._every_s - time.monotonic()))
+        for reader in readers.values():
+            reader.close()
 
     def _tell(self, loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
         if not self._is_stopping.is_set():
@@ -113,57 +112,24 @@ class LagPoller:
             log.warning("lag.unknown", error=type(error).__name__, reason=str(error)[:300])
         self._is_failing = True
 
-    def _ask(self, client: AdminClient) -> dict[str, dict[str, int]]:
-        self._refresh(client)
-        committed = {group: self._committed(client, group) for group in self._groups}
-        ends = self._offsets(client, self._partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        unread = {
-            place
-            for group, topics in self._groups.items()
-            for place in self._partitions
-            if place[0] in topics and place not in committed[group] and ends.get(place)
-        }
-        starts = self._offsets(client, sorted(unread), OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        found: dict[str, dict[str, int]] = {}
+    def _ask(self, readers: Mapping[str, OffsetReader]) -> dict[str, dict[str, int]]:
+        reader = next(iter(readers.values()))
+        self._refresh(reader)
+        ends = reader.latest(self._partitions)
+        found = {}
         for group, topics in self._groups.items():
+            places = [place for place in self._partitions if place[0] in topics]
+            committed = readers[group].committed(places)
+            unread = [place for place in places if place not in committed and ends[place]]
+            known = reader.earliest(unread) | committed
             records = found[group] = dict.fromkeys(topics, 0)
-            for place in self._partitions:
-                if place[0] in records and place in ends:
-                    read = committed[group].get(place, starts.get(place, 0))
-                    records[place[0]] += max(0, ends[place] - read)
+            for place in places:
+                records[place[0]] += max(0, ends[place] - known.get(place, 0))
         return found
 
-    def _refresh(self, client: AdminClient) -> None:
-        if time.monotonic() < self._partitions_until:
-            return
-        wanted = {topic for topics in self._groups.values() for topic in topics}
-        metadata = client.list_topics(timeout=_CALL_S)
-        self._partitions = [
-            (name, partition)
-            for name, topic in metadata.topics.items()
-            if name in wanted and topic.error is None
-            for partition in topic.partitions
-        ]
-        self._partitions_until = time.monotonic() + _METADATA_EVERY_S
-
-    def _committed(self, client: AdminClient, group: str) -> dict[Place, int]:
-        (future,) = client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=_CALL_S
-        ).values()
-        places = future.result(_CALL_S).topic_partitions or []
-        return {
-            (place.topic, place.partition): place.offset for place in places if place.offset >= 0
-        }
-
-    def _offsets(
-        self, client: AdminClient, places: Sequence[Place], spec: OffsetSpec
-    ) -> dict[Place, int]:
-        if not places:
-            return {}
-        futures = client.list_offsets(
-            {TopicPartition(*place): spec for place in places}, request_timeout=_CALL_S
-        )
-        return {
-            (place.topic, place.partition): future.result(_CALL_S).offset
-            for place, future in futures.items()
-        }
+    def _refresh(self, reader: OffsetReader) -> None:
+        if time.monotonic() >= self._partitions_until:
+            self._partitions = reader.partitions(
+                topic for topics in self._groups.values() for topic in topics
+            )
+            self._partitions_until = time.monotonic() + _METADATA_EVERY_S

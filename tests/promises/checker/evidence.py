@@ -10,8 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Call", "Event", "Evidence", "LogRecord"]
+__all__ = ["CRASH_STATUS", "Call", "Event", "Evidence", "LogRecord"]
 
+CRASH_STATUS = 86
+"""Exit status of a worker that a poison job has killed."""
 _EVENTS = "ai.jobs.events.v1"
 _DEAD = "ai.dead.v1"
 _REQUEST_TYPE = "penstock.job.request.v1"
@@ -175,8 +177,14 @@ class Evidence:
 
     @cached_property
     def last_fault(self) -> float | None:
-        """When the last fault was undone; None if there was none."""
-        return max((line["until"] for line in self.journal("faults")), default=None)
+        """When the last fault was undone, or a poison job killed its worker; None: never."""
+        undone = [line["until"] for line in self.journal("faults")]
+        crashed = [
+            line["at"]
+            for line in self.journal("processes")
+            if line["event"] == "exit" and line["status"] == CRASH_STATUS
+        ]
+        return max([*undone, *crashed], default=None)
 
 
 def _record(topic: str, line: dict[str, Any]) -> LogRecord:

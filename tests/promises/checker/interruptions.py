@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tests.promises.checker.evidence import Evidence
+from tests.promises.checker.evidence import CRASH_STATUS, Evidence
 
 __all__ = ["Interruption", "interruptions", "is_in_flight_at", "worker_of"]
 
-_CRASH_STATUS = 86
-"""Exit status of a worker that a poison job has killed."""
 _SLACK_S = 0.25
 """Between a clock reading of the rig and one of the provider or the broker."""
 
@@ -36,7 +34,7 @@ def interruptions(evidence: Evidence) -> list[Interruption]:
             found[who] = Interruption(line["label"], line["at"], "SIGKILL")
         elif line["event"] == "signal" and line["signal"] == "SIGSTOP":
             stopped.append(Interruption(line["label"], line["at"], "SIGSTOP"))
-        elif line["event"] == "exit" and line["status"] == _CRASH_STATUS:
+        elif line["event"] == "exit" and line["status"] == CRASH_STATUS:
             found[who] = Interruption(line["label"], line["at"], "crash")
     return sorted([*found.values(), *stopped], key=lambda one: one.at)
 

@@ -20,7 +20,7 @@ from tests.promises.stack.running import running_stack
 __all__ = ["Chaos", "run_chaos"]
 
 _SETTLE_S = 180.0
-"""The promise is 120 s after the last fault, and poison jobs crash workers for a while after ours."""
+"""The promise is 120 s after the last fault; poison jobs kill workers for a while after ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -606,3 +606,32 @@ async def test_record_that_was_to_be_dead_lettered_when_delivered_again_then_say
 
     assert again == AlreadyOver(JobStatus.FAILED, ("failure", "attempts_exhausted"))
     assert copy == AlreadyOver(JobStatus.FAILED)
+
+
+async def test_retry_record_after_a_redis_loss_does_not_believe_a_wrong_wall_clock(
+    redis: RedisClient, tenant: str
+) -> None:
+    """Whoever failed wrote `retrying` an hour ahead of time; its record has waited already."""
+    request, at = ask(tenant)
+    ahead = datetime.now(timezone.utc) + timedelta(hours=1)
+    await fold(redis, started(request.job, tenant=tenant), retrying(request.job, tenant, at=ahead))
+
+    async with living(redis) as mine:
+        verdict = await once_free(mine, request, copy_of(at, 7), made=1)
+        assert isinstance(verdict, Begin)
+        assert verdict.attempt == 2
+
+
+async def test_source_record_after_a_redis_loss_waits_at_most_the_longest_pause(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, at = ask(tenant)
+    ahead = datetime.now(timezone.utc) + timedelta(hours=1)
+    await fold(redis, started(request.job, tenant=tenant), retrying(request.job, tenant, at=ahead))
+
+    async with living(redis) as mine:
+        with pytest.raises(Busy, match="not due"):
+            await mine.begin(request, at)
+
+    due_ms = int(await redis.hget(f"{request.scope.job_key(request.job)}:ledger", "due") or 0)
+    assert 0 < due_ms / 1000 - datetime.now(timezone.utc).timestamp() <= 301

@@ -6,6 +6,7 @@
 --       dead, 3 also that who was never seen to hold one is; the epoch for which it is proven, 1 to begin even before the
 --       next attempt is due
 -- Reply over status condemned | moved | busy ms | early ms | doubt level until | lost attempt | begin attempt had_output crashes
+local LONGEST_PAUSE_MS = 300000
 local owner, place, lease_ms, ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local made, counted, proven = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
 local at_most_once, is_suspect = ARGV[7] == '1', ARGV[8] == '1'
@@ -24,11 +25,18 @@ if holder and holder ~= owner then return { 'busy', redis.call('PTTL', KEYS[3]) 
 local p_status, p_attempt, p_until = job[3], tonumber(job[4] or 0), tonumber(job[6] or 0)
 -- The log says of the newest attempt that it failed and another one follows: whatever the ledger missed, it is over.
 local is_told = p_status == 'retrying' and p_attempt >= begun and p_attempt == seen
-local due = tonumber(ledger[6] or 0)
-if is_told and not ledger[6] then due = p_until end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-if due > now and ARGV[11] ~= '1' then return { 'early', due - now } end
+local due = tonumber(ledger[6] or 0)
+if is_told and not ledger[6] and made < p_attempt then
+  -- A worker's wall clock wrote this, and it may be hours wrong: wait no longer than the longest usual pause, once.
+  due = math.min(p_until, now + LONGEST_PAUSE_MS)
+  redis.call('HSET', KEYS[2], 'due', due)
+  redis.call('EXPIRE', KEYS[2], ttl_s)
+end
+-- Who brings the newest attempt's own words (a retry record, a wait in place) has waited already, by the broker's clock.
+local has_waited = made > 0 and made >= math.max(begun, seen)
+if due > now and not has_waited and ARGV[11] ~= '1' then return { 'early', due - now } end
 
 local is_mine = ledger[4] == owner
 local is_cut = ledger[2] == '1' and not is_mine and not is_told

@@ -18,8 +18,8 @@ __all__ = ["DeltaWriter"]
 log = structlog.get_logger(__name__)
 
 _SLOW_S: Final = 1.0
-"""A delta without acknowledgement for so long may yet get lost: what ends the attempt waits for it,
-or it could be in the log before it. A broker in good health takes a few milliseconds."""
+"""A delta without acknowledgement for so long may yet get lost: what follows waits for it, or it
+could be in the log before it. A broker in good health takes a few milliseconds."""
 
 
 class DeltaWriter:
@@ -48,8 +48,12 @@ class DeltaWriter:
         self.lost_writes = 0
 
     def send(self, deltas: Sequence[Delta], *, seq: int) -> bool:
-        """Enqueue a delta event; False: not now, keep the pieces for the next one."""
-        if self._lost and not self._send_lost_again():
+        """Enqueue a delta event; False: not now, keep the pieces for the next one.
+
+        While the broker is slow nothing is added: the client gives its records up by age, so the
+        young would get there, and the old would be missing before them.
+        """
+        if self._is_slow() or (self._lost and not self._send_lost_again()):
             return False
         return self._enqueue(deltas, seq)
 

@@ -62,10 +62,9 @@ class Commits:
             self._next_at = now + self._interval_s
             self._send(
                 {
-                    partition.place: position
+                    partition.place: partition.tracker.position
                     for partition in self._owned.values()
-                    if (position := partition.tracker.position) > partition.requested
-                    or (position >= 0 and partition.tracker.beyond_gap != partition.noted)
+                    if _news_of(partition)
                 },
                 wait=False,
             )

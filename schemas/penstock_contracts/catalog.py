@@ -13,11 +13,13 @@ from penstock_contracts.credentials import Credential
 from penstock_contracts.events import EVENT_MODELS
 from penstock_contracts.requests import INPUT_MODELS, JobRequest
 from penstock_contracts.state import JobState
+from penstock_contracts.surface import KeptRequest
 
 __all__ = [
     "CE_CONTROL",
     "CE_CONVERSATION",
     "CE_CREDENTIAL",
+    "CE_KEPT_REQUEST",
     "CE_REQUEST",
     "CE_STATE",
     "MESSAGES",
@@ -27,6 +29,7 @@ __all__ = [
 
 CE_REQUEST: Final = "penstock.job.request.v1"
 CE_STATE: Final = "penstock.job.state.v1"
+CE_KEPT_REQUEST: Final = "penstock.job.kept_request.v1"
 CE_CONVERSATION: Final = "penstock.conversation.v1"
 CE_CONTROL: Final = "penstock.control.v1"
 CE_CREDENTIAL: Final = "penstock.credential.v1"
@@ -59,6 +62,7 @@ def _messages() -> dict[str, Message]:
     ]
     found += [
         Message("state", CE_STATE, TypeAdapter(JobState), is_strict=False),
+        Message("kept_request", CE_KEPT_REQUEST, TypeAdapter(KeptRequest), is_strict=False),
         Message("conversation", CE_CONVERSATION, TypeAdapter(ConversationState), is_strict=False),
         Message("control", CE_CONTROL, TypeAdapter(ControlRecord), is_strict=False),
         Message("credential", CE_CREDENTIAL, TypeAdapter(Credential), is_strict=False),

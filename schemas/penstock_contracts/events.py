@@ -137,6 +137,11 @@ class DeltaEvent(_Event):
 
     type: Literal["delta"] = "delta"
     deltas: list[Delta] = Field(min_length=1)
+    pieces: list[int] | None = Field(
+        default=None,
+        description="Only where events were merged for replay, never in the log: for each of"
+        " `deltas`, how many pieces of the log it stands for.",
+    )
 
 
 class Reset(_Event):

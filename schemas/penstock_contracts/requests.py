@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from penstock_contracts.models import Identifier, Name, Order, Timestamp
 from penstock_contracts.parts import BlobRef
+from penstock_contracts.surface import Surface
 
 __all__ = [
     "INPUT_MODELS",
@@ -248,6 +249,10 @@ class JobRequest(Order):
         default=None,
         description="True where the gateway moved the job to the low lane, because its tenant"
         " crowds others out; absent otherwise.",
+    )
+    surface: Surface | None = Field(
+        default=None,
+        description="Set where the job came through another API, for example OpenAI's.",
     )
 
     @model_validator(mode="after")

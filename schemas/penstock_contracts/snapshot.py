@@ -24,6 +24,13 @@ class Snapshot(Fact):
     deltas: list[Delta] = Field(
         default_factory=list, description="Merged output so far of this attempt."
     )
+    pieces: list[int] = Field(
+        default_factory=list,
+        description="For each of `deltas`, how many pieces of the log were merged into it.",
+    )
+    had_reset: bool = Field(
+        default=False, description="True where this attempt made void what an earlier one had sent."
+    )
     output: Output | None = Field(default=None, description="The result, once completed.")
     output_ref: BlobRef | None = None
     error: JobError | None = None

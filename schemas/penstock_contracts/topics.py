@@ -121,12 +121,12 @@ EVENTS = Topic(
 )
 STATE = Topic(
     name="ai.jobs.state.v1",
-    key="job id",
-    about="What is known of a job, newest per job.",
+    key="job id; job id:request",
+    about="What is known of a job, newest per job; and its request, where that is kept.",
     partitions=12,
     cleanup=Cleanup.COMPACT_DELETE,
     retention_ms=30 * _DAY_MS,
-    messages=("state",),
+    messages=("state", "kept_request"),
     written_by=("recorder",),
     read_by=("recorder", "any service"),
 )

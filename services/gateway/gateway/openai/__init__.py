@@ -1,0 +1,1 @@
+"""The OpenAI front door: every call is a job, every OpenAI object a view of one."""

@@ -1,0 +1,1 @@
+"""`/v1/conversations`: what was said, kept by the log."""

@@ -1,0 +1,1 @@
+"""`/v1/moderations`: what a text contains, by rules or by an upstream."""

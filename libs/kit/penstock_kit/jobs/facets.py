@@ -79,7 +79,8 @@ class Meta(NamedTuple):
 class Progress(NamedTuple):
     """Where the job stood at a position; `body` is JSON of model, provider and retried error.
 
-    `until_ms`: when the call has ended at the latest, or when the next attempt is due; 0: unknown.
+    `until_ms`: when the call has ended at the latest (0: unknown); while the next attempt is waited
+    for, the pause before it.
     """
 
     position: Position

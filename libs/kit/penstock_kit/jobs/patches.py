@@ -177,7 +177,7 @@ def _until_ms(event: JobEvent) -> int:
     if isinstance(event, Started) and event.until is not None:
         return milliseconds(event.until)
     if isinstance(event, Retrying):
-        return milliseconds(event.at) + int(event.delay_s * 1000)
+        return int(event.delay_s * 1000)  # no moment: the clock that wrote `at` may be hours wrong
     return 0
 
 

@@ -6,7 +6,7 @@
 --       dead, 3 also that who was never seen to hold one is; the epoch for which it is proven, 1 to begin even before the
 --       next attempt is due
 -- Reply over status condemned | moved | busy ms | early ms | doubt level until | lost attempt | begin attempt had_output crashes
-local LONGEST_PAUSE_MS = 300000
+local LONGEST_PAUSE_MS = 3600000
 local owner, place, lease_ms, ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local made, counted, proven = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
 local at_most_once, is_suspect = ARGV[7] == '1', ARGV[8] == '1'
@@ -29,8 +29,8 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local due = tonumber(ledger[6] or 0)
 if is_told and not ledger[6] and made < p_attempt then
-  -- A worker's wall clock wrote this, and it may be hours wrong: wait no longer than the longest usual pause, once.
-  due = math.min(p_until, now + LONGEST_PAUSE_MS)
+  -- When the pause began, only the wall clock of the worker that failed could tell, and it may be hours wrong: it begins now.
+  due = now + math.min(p_until, LONGEST_PAUSE_MS)
   redis.call('HSET', KEYS[2], 'due', due)
   redis.call('EXPIRE', KEYS[2], ttl_s)
 end
@@ -48,7 +48,7 @@ if is_cut then needed = 2 end
 if is_unknown then needed = 3 end
 -- Redis may have been emptied since: the proof was about another table.
 if KEYS[4] and redis.call('GET', KEYS[4]) ~= ARGV[10] then proven = 0 end
-if proven < needed then return { 'doubt', needed, p_attempt >= begun and p_until or 0 } end
+if proven < needed then return { 'doubt', needed, p_status == 'running' and p_attempt >= begun and p_until or 0 } end
 
 local crashes = tonumber(ledger[7] or 0)
 if is_cut or is_unknown then crashes = crashes + 1 end

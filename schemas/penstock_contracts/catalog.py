@@ -7,18 +7,24 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from penstock_contracts.batches import BatchEvent, BatchRequest, BatchState
 from penstock_contracts.control import ControlRecord
 from penstock_contracts.conversations import ConversationState
 from penstock_contracts.credentials import Credential
 from penstock_contracts.events import EVENT_MODELS
+from penstock_contracts.files import FileRecord
 from penstock_contracts.requests import INPUT_MODELS, JobRequest
 from penstock_contracts.state import JobState
 from penstock_contracts.surface import KeptRequest
 
 __all__ = [
+    "CE_BATCH",
+    "CE_BATCH_EVENT",
+    "CE_BATCH_REQUEST",
     "CE_CONTROL",
     "CE_CONVERSATION",
     "CE_CREDENTIAL",
+    "CE_FILE",
     "CE_KEPT_REQUEST",
     "CE_REQUEST",
     "CE_STATE",
@@ -33,6 +39,10 @@ CE_KEPT_REQUEST: Final = "penstock.job.kept_request.v1"
 CE_CONVERSATION: Final = "penstock.conversation.v1"
 CE_CONTROL: Final = "penstock.control.v1"
 CE_CREDENTIAL: Final = "penstock.credential.v1"
+CE_FILE: Final = "penstock.file.v1"
+CE_BATCH_REQUEST: Final = "penstock.batch.request.v1"
+CE_BATCH: Final = "penstock.batch.v1"
+CE_BATCH_EVENT: Final = "penstock.batch.event.v1"
 
 
 def ce_event_type(event: str) -> str:
@@ -66,6 +76,10 @@ def _messages() -> dict[str, Message]:
         Message("conversation", CE_CONVERSATION, TypeAdapter(ConversationState), is_strict=False),
         Message("control", CE_CONTROL, TypeAdapter(ControlRecord), is_strict=False),
         Message("credential", CE_CREDENTIAL, TypeAdapter(Credential), is_strict=False),
+        Message("file", CE_FILE, TypeAdapter(FileRecord), is_strict=False),
+        Message("batch_request", CE_BATCH_REQUEST, TypeAdapter(BatchRequest), is_strict=True),
+        Message("batch", CE_BATCH, TypeAdapter(BatchState), is_strict=False),
+        Message("batch_event", CE_BATCH_EVENT, TypeAdapter(BatchEvent), is_strict=False),
     ]
     return {message.name: message for message in found}
 

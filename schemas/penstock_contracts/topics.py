@@ -13,12 +13,16 @@ from typing import Final
 from penstock_contracts.requests import Priority
 
 __all__ = [
+    "BATCHES",
+    "BATCH_EVENTS",
+    "BATCH_REQUESTS",
     "BUILTIN_TASKS",
     "CONTROL",
     "CONVERSATIONS",
     "CREDENTIALS",
     "DEAD",
     "EVENTS",
+    "FILES",
     "FIXED_TOPICS",
     "LARGEST_RECORD_BYTES",
     "RETRY_DELAYS_S",
@@ -171,11 +175,66 @@ DEAD = Topic(
     cleanup=Cleanup.DELETE,
     retention_ms=30 * _DAY_MS,
     messages=("dead", "dead_resolution"),
-    written_by=("llm-worker", "embedder", "penstock"),
+    written_by=("llm-worker", "embedder", "gateway", "penstock"),
     read_by=("penstock",),
     max_message_bytes=LARGEST_RECORD_BYTES,
 )
-FIXED_TOPICS: Final = (EVENTS, STATE, CONVERSATIONS, CONTROL, CREDENTIALS, DEAD)
+FILES = Topic(
+    name="ai.files.v1",
+    key="file id",
+    about="Files that callers and batches keep in the blob store; a tombstone: deleted or expired.",
+    partitions=6,
+    cleanup=Cleanup.COMPACT,
+    retention_ms=None,
+    messages=("file",),
+    written_by=("gateway",),
+    read_by=("recorder",),
+)
+BATCH_REQUESTS = Topic(
+    name="ai.batches.requests.v1",
+    key="batch id",
+    about="Batches to run: the one durable write of a POST /v1/batches.",
+    partitions=12,
+    cleanup=Cleanup.DELETE,
+    retention_ms=7 * _DAY_MS,
+    messages=("batch_request",),
+    written_by=("gateway",),
+    read_by=("gateway", "recorder"),
+)
+BATCHES = Topic(
+    name="ai.batches.v1",
+    key="batch id",
+    about="What is known of a batch, newest per batch.",
+    partitions=6,
+    cleanup=Cleanup.COMPACT_DELETE,
+    retention_ms=30 * _DAY_MS,
+    messages=("batch",),
+    written_by=("gateway",),
+    read_by=("recorder", "any service"),
+)
+BATCH_EVENTS = Topic(
+    name="ai.batches.events.v1",
+    key="batch id",
+    about="Every line of a batch as it ends, and every state that a batch enters.",
+    partitions=12,
+    cleanup=Cleanup.DELETE,
+    retention_ms=7 * _DAY_MS,
+    messages=("batch_event",),
+    written_by=("gateway",),
+    read_by=("recorder", "notifier", "any service"),
+)
+FIXED_TOPICS: Final = (
+    EVENTS,
+    STATE,
+    CONVERSATIONS,
+    CONTROL,
+    CREDENTIALS,
+    FILES,
+    BATCH_REQUESTS,
+    BATCHES,
+    BATCH_EVENTS,
+    DEAD,
+)
 
 RETRY_DELAYS_S: Final = (5, 30, 120, 600)
 """Longest wait of a record in each retry topic.

@@ -11,7 +11,7 @@ from penstock_contracts.batches import BatchEvent, BatchRequest, BatchState
 from penstock_contracts.control import ControlRecord
 from penstock_contracts.conversations import ConversationState
 from penstock_contracts.credentials import Credential
-from penstock_contracts.events import EVENT_MODELS
+from penstock_contracts.events import EVENT_MODELS, Deleted
 from penstock_contracts.files import FileRecord
 from penstock_contracts.requests import INPUT_MODELS, JobRequest
 from penstock_contracts.state import JobState
@@ -24,6 +24,7 @@ __all__ = [
     "CE_CONTROL",
     "CE_CONVERSATION",
     "CE_CREDENTIAL",
+    "CE_DELETED",
     "CE_FILE",
     "CE_KEPT_REQUEST",
     "CE_REQUEST",
@@ -35,6 +36,7 @@ __all__ = [
 
 CE_REQUEST: Final = "penstock.job.request.v1"
 CE_STATE: Final = "penstock.job.state.v1"
+CE_DELETED: Final = "penstock.job.deleted.v1"
 CE_KEPT_REQUEST: Final = "penstock.job.kept_request.v1"
 CE_CONVERSATION: Final = "penstock.conversation.v1"
 CE_CONTROL: Final = "penstock.control.v1"
@@ -71,6 +73,7 @@ def _messages() -> dict[str, Message]:
         for name, model in EVENT_MODELS.items()
     ]
     found += [
+        Message("deleted", CE_DELETED, TypeAdapter(Deleted), is_strict=False),
         Message("state", CE_STATE, TypeAdapter(JobState), is_strict=False),
         Message("kept_request", CE_KEPT_REQUEST, TypeAdapter(KeptRequest), is_strict=False),
         Message("conversation", CE_CONVERSATION, TypeAdapter(ConversationState), is_strict=False),

@@ -24,6 +24,7 @@ __all__ = [
     "TERMINAL",
     "Cancelled",
     "Completed",
+    "Deleted",
     "DeltaEvent",
     "Expired",
     "Failed",
@@ -140,7 +141,7 @@ class DeltaEvent(_Event):
     pieces: list[int] | None = Field(
         default=None,
         description="Only where events were merged for replay, never in the log: for each of"
-        " `deltas`, how many pieces of the log it stands for.",
+        " `deltas`, how many pieces with content it stands for.",
     )
 
 
@@ -207,6 +208,18 @@ class UnknownOutcome(_Event):
     type: Literal["unknown_outcome"] = "unknown_outcome"
     error: JobError
     usage: Usage = Usage()
+
+
+class Deleted(Fact):
+    """Its owner wants a job's content gone: no part of the stream, it has no place in it.
+
+    The recorder forgets request, output and kept events for good; that there was a job stays.
+    """
+
+    type: Literal["deleted"] = "deleted"
+    job: str = Field(description="Job id.")
+    at: Timestamp
+    by: str | None = Field(default=None, description="User or service that asked.")
 
 
 JobEvent = Annotated[

@@ -36,6 +36,8 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "has_content",
+    "merge_counted",
     "merge_deltas",
 ]
 
@@ -85,14 +87,29 @@ Delta = Annotated[
 
 def merge_deltas(deltas: Iterable[Delta]) -> list[Delta]:
     """Join neighbouring pieces of the same choice and kind; assembling gives the same output."""
+    return merge_counted((delta, 1) for delta in deltas)[0]
+
+
+def merge_counted(deltas: Iterable[tuple[Delta, int]]) -> tuple[list[Delta], list[int]]:
+    """As `merge_deltas`; each comes with the pieces it stands for, and so does each result."""
     merged: list[Delta] = []
-    for delta in deltas:
+    pieces: list[int] = []
+    for delta, count in deltas:
         joined = _joined(merged[-1], delta) if merged else None
         if joined is None:
             merged.append(delta)
+            pieces.append(count)
         else:
             merged[-1] = joined
-    return merged
+            pieces[-1] += count
+    return merged, pieces
+
+
+def has_content(delta: Delta) -> bool:
+    """Whether a piece adds output; some only open a tool call, or say nothing."""
+    if isinstance(delta, ToolCallDelta):
+        return bool(delta.arguments)
+    return bool(delta.text)
 
 
 def _joined(left: Delta, right: Delta) -> Delta | None:

@@ -26,7 +26,7 @@ class Snapshot(Fact):
     )
     pieces: list[int] = Field(
         default_factory=list,
-        description="For each of `deltas`, how many pieces of the log were merged into it.",
+        description="For each of `deltas`, how many pieces with content were merged into it.",
     )
     had_reset: bool = Field(
         default=False, description="True where this attempt made void what an earlier one had sent."

@@ -119,6 +119,7 @@ EVENTS = Topic(
         "cancelled",
         "expired",
         "unknown_outcome",
+        "deleted",
     ),
     written_by=("gateway", "llm-worker", "embedder"),
     read_by=("notifier", "gateway", "recorder", "meter", "any service"),

@@ -9,10 +9,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from penstock_contracts.catalog import CE_DELETED
 from penstock_contracts.events import JobStatus, Position
 from penstock_kit.jobs.fold import FoldPolicy, JobFold
 from penstock_kit.jobs.memory_table import MemoryJobTable
-from penstock_kit.jobs.patches import JobPatch, patch_of_event, patch_of_request
+from penstock_kit.jobs.patches import JobPatch, patch_of_deletion, patch_of_event, patch_of_request
 from penstock_kit.jobs.redis_table import RedisJobTable
 from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.jobs.view import JobTable
@@ -26,6 +27,7 @@ from tests.support.job_records import (
     IDS,
     T0,
     completed,
+    deleted,
     delta,
     event_record,
     job_id,
@@ -55,6 +57,8 @@ class Bench:
 
 
 def _patch(record: Record) -> JobPatch:
+    if ("ce_type", CE_DELETED.encode()) in record.headers:
+        return patch_of_deletion(record, ids=IDS)
     if record.topic == "ai.jobs.events.v1":
         return patch_of_event(record, ids=IDS)
     return patch_of_request(verified(record))
@@ -335,3 +339,53 @@ async def test_a_fence_that_is_folded_late_still_holds(bench: Bench) -> None:
     assert state.output is not None
     assert state.output.kind == "chat"
     assert state.output.choices[0].text == "fresh"
+
+
+RESPONSE = {"kind": "response", "echo": {"instructions": "Be brief."}, "kept": True}
+
+
+async def test_request_of_a_surface_that_keeps_it_is_given_back(bench: Bench) -> None:
+    job = bench.job(1)
+    await bench.take(request_record(job, tenant=bench.tenant, surface=RESPONSE))
+
+    kept = await bench.table.request(bench.scope, job)
+
+    assert kept is not None
+    assert (kept.surface.kind, kept.surface.echo) == ("response", {"instructions": "Be brief."})
+    assert kept.input == {"messages": [{"role": "user", "content": "hi"}]}
+    assert await bench.table.request(TenantScope(bench.tenant, "eve"), job) is None
+    assert await bench.table.request(TenantScope("other"), job) is None
+
+
+async def test_request_that_is_not_to_be_kept_is_none(bench: Bench) -> None:
+    await bench.take(
+        request_record(bench.job(1), tenant=bench.tenant),
+        request_record(bench.job(2), tenant=bench.tenant, surface={**RESPONSE, "kept": False}),
+    )
+
+    assert await bench.table.request(bench.scope, bench.job(1)) is None
+    assert await bench.table.request(bench.scope, bench.job(2)) is None
+    assert await bench.table.request(bench.scope, bench.job(3)) is None
+
+
+@pytest.mark.parametrize("is_told_first", [True, False])
+async def test_a_deleted_job_has_no_request_output_or_events_whatever_came_first(
+    bench: Bench, *, is_told_first: bool
+) -> None:
+    job, tenant = bench.job(1), bench.tenant
+    told = [deleted(job, tenant=tenant, offset=9)]
+    done = [
+        request_record(job, tenant=tenant, surface=RESPONSE),
+        started(job, tenant=tenant),
+        delta(job, (1, 2), tenant=tenant, offset=1),
+        completed(job, (1, 3), tenant=tenant, offset=2),
+    ]
+    for records in (told, done) if is_told_first else (done, told):
+        await bench.take(*records)
+
+    state = await bench.table.get(bench.scope, job)
+
+    assert state is not None
+    assert (state.status, state.output) == (JobStatus.COMPLETED, None)
+    assert await bench.table.request(bench.scope, job) is None
+    assert await bench.table.events(bench.scope, job) == []

@@ -24,6 +24,7 @@ from penstock_contracts.credentials import Scope
 from penstock_contracts.events import JobEvent, JobStatus, Position
 from penstock_contracts.parts import BlobRef
 from penstock_contracts.state import JobState
+from penstock_contracts.surface import KeptRequest
 from penstock_contracts.topics import EVENTS
 from penstock_kit.auth.api_keys import ApiKeys, make_api_key
 from penstock_kit.auth.bearer import BearerAuthenticator
@@ -72,6 +73,7 @@ class MemoryTable:
     """A job table that tests fill by hand."""
 
     states: dict[str, JobState] = field(default_factory=dict)
+    requests: dict[str, KeptRequest] = field(default_factory=dict)
     is_away: bool = False
 
     async def get(self, scope: TenantScope, job_id: str) -> JobState | None:
@@ -110,6 +112,11 @@ class MemoryTable:
         del scope, job_id, after
         self._check()
         return []
+
+    async def request(self, scope: TenantScope, job_id: str) -> KeptRequest | None:
+        del scope
+        self._check()
+        return self.requests.get(job_id)
 
     def _check(self) -> None:
         if self.is_away:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
-from penstock_contracts.catalog import CE_REQUEST, ce_event_type
+from penstock_contracts.catalog import CE_DELETED, CE_REQUEST, ce_event_type
 from penstock_contracts.codec import dumps
 from penstock_contracts.envelope import Envelope, encode_headers
 from penstock_contracts.ids import JobIds, new_uuid7
@@ -18,6 +18,7 @@ __all__ = [
     "IDS",
     "T0",
     "completed",
+    "deleted",
     "delta",
     "event_record",
     "job_id",
@@ -124,3 +125,26 @@ def completed(job: str, place: tuple[int, int], text: str = "done", **members: A
     output = {"kind": "chat", "choices": [choice]}
     usage = {"input_tokens": 3, "output_tokens": 2, "cost_usd": "0.01"}
     return event_record(job, "completed", place, output=output, usage=usage, **members)
+
+
+def deleted(job: str, *, tenant: str = "acme", offset: int = 0) -> Record:
+    """Its owner wants the job's content gone."""
+    at = T0 + timedelta(seconds=1000)
+    envelope = Envelope(
+        id=f"{job}:deleted",
+        source="/gateway",
+        type=CE_DELETED,
+        time=at,
+        subject=job,
+        tenant=tenant,
+        user="ann",
+    )
+    return Record(
+        topic=EVENTS_TOPIC,
+        partition=0,
+        offset=offset,
+        key=job.encode(),
+        value=dumps({"type": "deleted", "job": job, "at": at.isoformat(), "by": "ann"}),
+        headers=encode_headers(envelope),
+        timestamp_ms=int(at.timestamp() * 1000),
+    )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from penstock_contracts.events import JobStatus, Position
 from penstock_contracts.ids import JobIds
 from penstock_contracts.state import JobState
+from penstock_contracts.surface import KeptRequest
 from penstock_kit.jobs.memory_table import MemoryJobTable
 from penstock_kit.jobs.patches import patch_of_event
 from penstock_kit.jobs.replay import merge_events
@@ -87,6 +88,11 @@ class Recording:
         count = self._merged.get(job_id, 0)
         merged = [*merge_events(kept[:count], cap_bytes=1 << 20), *kept[count:]]
         return [event for event in merged if after is None or event.position > after]
+
+    async def request(self, scope: TenantScope, job_id: str) -> KeptRequest | None:
+        """See `JobTable.request`."""
+        self._read()
+        return await self._table.request(scope, job_id)
 
     def _read(self) -> None:
         if self.is_away:

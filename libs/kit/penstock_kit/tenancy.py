@@ -31,6 +31,10 @@ class TenantScope:
         """Redis hash of a job; `{...}` keeps a tenant's keys in one cluster slot."""
         return f"ps:{{{self.tenant}}}:job:{job_id}"
 
+    def request_key(self, job_id: str) -> str:
+        """Redis string of a job's kept request."""
+        return f"{self.job_key(job_id)}:request"
+
     def events_key(self, job_id: str) -> str:
         """Redis stream of a job's recent events, ids `attempt-seq`."""
         return f"ps:{{{self.tenant}}}:events:{job_id}"

@@ -64,7 +64,7 @@ class Folding:
         patches = self._records.patches(records)
         changed = await self._fold_at_last(patches, _ends(records))
         self._measure(records, began)
-        return asyncio.create_task(self._publish(changed), name="publish states")
+        return asyncio.create_task(self._publish(changed, patches), name="publish states")
 
     async def _fold_at_last(self, patches: list[JobPatch], ends: Ends) -> list[Changed]:
         while True:
@@ -83,10 +83,9 @@ class Folding:
                 self._is_away = False
                 return changed
 
-    async def _publish(self, changed: list[Changed]) -> None:
-        if not changed:
-            return
+    async def _publish(self, changed: list[Changed], patches: list[JobPatch]) -> None:
         try:
+            self._metrics.published.inc(await self._publisher.keep_requests(patches))
             self._metrics.published.inc(await self._publisher.publish(changed))
         except Fatal as error:
             self._on_fatal(error)

@@ -120,6 +120,55 @@ async def test_resume_when_ring_has_what_was_missed_then_backlog() -> None:
     assert [str(item.position) for item in world.got] == ["1-5"]
 
 
+async def test_join_whole_gives_everything_from_the_begin_as_events() -> None:
+    world = World()
+    world.live(*a_run("a", "b"))
+
+    joined = await world.streams.join_whole(ACME, JOB, world.got.append)
+    world.live(an_event("delta", "1-4", text="c"))
+
+    assert joined.recovered
+    assert joined.snapshot is None
+    assert places(joined.backlog) == ["0-1", "1-1", "1-2", "1-3"]
+    assert [str(item.position) for item in world.got] == ["1-4"]
+
+
+async def test_join_whole_when_the_oldest_were_merged_then_they_say_how_many_they_stand_for() -> (
+    None
+):
+    world = World(ring=1)
+    run = a_run("a", "b", "c")
+    world.live(*run)
+    world.folded(*run)
+    world.table.merge_oldest(JOB, 4)
+
+    joined = await world.streams.join_whole(ACME, JOB, world.got.append)
+
+    assert joined.recovered
+    assert places(joined.backlog) == ["0-1", "1-1", "1-3", "1-4"]
+    assert orjson.loads(joined.backlog[2].value)["pieces"] == [2]
+
+
+async def test_join_whole_when_the_begin_is_lost_then_a_snapshot_says_so() -> None:
+    world = World(ring=1)
+    world.live(*a_run("a", "b", "c"))
+
+    joined = await world.streams.join_whole(ACME, JOB, world.got.append)
+
+    assert not joined.recovered
+    assert joined.snapshot is not None
+
+
+async def test_snapshot_counts_the_pieces_that_it_merged() -> None:
+    world = World()
+    world.live(*a_run("a", "b", "c"))
+
+    joined = await world.join()
+
+    assert joined.snapshot is not None
+    assert (joined.snapshot.pieces, joined.snapshot.had_reset) == ([3], False)
+
+
 async def test_resume_when_ring_begins_later_then_redis_fills_in() -> None:
     world = World(ring=1)
     run = a_run("a", "b", "c")

@@ -60,4 +60,5 @@ def _keys(scope: TenantScope, job: str) -> list[str]:
         f"{events}:prefix",
         scope.index_key(),
         scope.counts_key(),
+        scope.request_key(job),
     ]

@@ -12,6 +12,7 @@ idempotent: whatever the way, the result is the same. `lua/fold.lua` is the same
               is how the job ended (`jobs/fence.py`), the others are superseded and still booked
     started   when it was first started: the earliest instant
     top       the highest (attempt, seq) of any event
+    deleted   when its owner had its content removed: the earliest instant
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Facets:
     started_ms: int | None = None
     top: Position = _NOWHERE
     has_output: bool = False
+    deleted_ms: int | None = None
 
     @property
     def ending(self) -> Ending | None:
@@ -120,11 +122,10 @@ def join(left: Facets, right: Facets) -> Facets:
         progress=_winner(left.progress, right.progress, _progress_order),
         starts=starts,
         endings=join_endings(left.endings, right.endings, starts),
-        started_ms=min(
-            (at for at in (left.started_ms, right.started_ms) if at is not None), default=None
-        ),
+        started_ms=_earliest(left.started_ms, right.started_ms),
         top=max(left.top, right.top),
         has_output=left.has_output or right.has_output,
+        deleted_ms=_earliest(left.deleted_ms, right.deleted_ms),
     )
 
 
@@ -152,7 +153,9 @@ def state_of(tenant: str, job: str, facets: Facets, *, with_output: bool) -> Job
         members.pop("error", None)  # of an earlier attempt
         members |= orjson.loads(ending.body)
         top = ending.position
-        if with_output and status is JobStatus.COMPLETED:
+        if facets.deleted_ms is not None:
+            members.pop("output_ref", None)
+        elif with_output and status is JobStatus.COMPLETED:
             members["output"] = orjson.loads(ending.event or b"{}").get("output")
     if facets.started_ms is not None:
         members["started_at"] = instant(facets.started_ms)
@@ -177,6 +180,10 @@ def instant(at_ms: int) -> datetime:
 def milliseconds(at: datetime) -> int:
     """The inverse of `instant`; parts of a millisecond are dropped, as on the wire."""
     return int(at.timestamp()) * 1000 + at.microsecond // 1000
+
+
+def _earliest(left: int | None, right: int | None) -> int | None:
+    return min((at for at in (left, right) if at is not None), default=None)
 
 
 def _winner(left: Any, right: Any, order: Any) -> Any:

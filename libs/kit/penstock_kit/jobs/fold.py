@@ -28,6 +28,8 @@ class FoldPolicy:
     replay_ttl: timedelta = timedelta(hours=6)
     replay_events: int = 512
     replay_bytes: int = 1024 * 1024
+    request_bytes: int = 1024 * 1024
+    """A kept request beyond is left out; the gateway never makes one as large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,8 @@ class JobFold:
             *facets.top,
             int(facets.has_output),
             "" if patch.state_offset is None else patch.state_offset,
+            "" if facets.deleted_ms is None else facets.deleted_ms,
+            patch.request if len(patch.request) <= policy.request_bytes else b"",
         )
         for event in patch.events:
             arguments += (*event.position, event.type, event.value)
@@ -177,4 +181,5 @@ def _keys(patch: JobPatch) -> list[str]:
         scope.events_key(patch.job),
         scope.index_key(),
         scope.counts_key(),
+        scope.request_key(patch.job),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock_contracts.events import JobStatus, Position
 from penstock_contracts.state import JobState
+from penstock_contracts.surface import KeptRequest
 
 from penstock_kit.jobs.cursor import Cursor
 from penstock_kit.jobs.facets import Facets, join, state_of
@@ -22,12 +23,15 @@ class MemoryJobTable:
     def __init__(self) -> None:
         self._jobs: dict[tuple[str, str], Facets] = {}
         self._events: dict[tuple[str, str], list[StoredEvent]] = {}
+        self._requests: dict[tuple[str, str], bytes] = {}
 
     def fold(self, patch: JobPatch) -> None:
         """Join what a record tells with what is known."""
         key = (patch.tenant, patch.job)
         before = self._jobs.get(key, Facets())
         self._jobs[key] = join(before, patch.facets)
+        if patch.request:
+            self._requests[key] = patch.request
         kept = self._events.setdefault(key, [])
         for event in patch.events:
             if event.position > (kept[-1].position if kept else Position(0, 0)):
@@ -78,7 +82,15 @@ class MemoryJobTable:
     ) -> list[StoredEvent]:
         """See `JobTable.events`; nothing is merged or dropped here."""
         facets = self._jobs.get((scope.tenant, job_id))
-        if facets is None or not is_visible(scope, facets):
+        if facets is None or not is_visible(scope, facets) or facets.deleted_ms is not None:
             return []
         kept = self._events.get((scope.tenant, job_id), [])
         return select_events(kept, after=after, end=end_of(facets.ending))
+
+    async def request(self, scope: TenantScope, job_id: str) -> KeptRequest | None:
+        """See `JobTable.request`."""
+        key = (scope.tenant, job_id)
+        facets, raw = self._jobs.get(key, Facets()), self._requests.get(key)
+        if raw is None or not is_visible(scope, facets) or facets.deleted_ms is not None:
+            return None
+        return KeptRequest.model_validate_json(raw)

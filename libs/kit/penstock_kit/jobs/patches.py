@@ -9,10 +9,11 @@ from typing import Any
 
 import orjson
 from penstock_contracts.catalog import ce_event_type
-from penstock_contracts.codec import decode_json, first_problem
+from penstock_contracts.codec import decode_json, encode_model, first_problem
 from penstock_contracts.envelope import Envelope, decode_event
 from penstock_contracts.errors import ContractError
 from penstock_contracts.events import (
+    Deleted,
     JobEvent,
     JobEventAdapter,
     JobStatus,
@@ -23,6 +24,7 @@ from penstock_contracts.events import (
 from penstock_contracts.ids import JobIds
 from penstock_contracts.models import Identifier
 from penstock_contracts.requests import JobRequest
+from penstock_contracts.surface import KeptRequest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from penstock_kit.errors import Rejected
@@ -41,7 +43,13 @@ from penstock_kit.jobs.issued import may_belong
 from penstock_kit.jobs.view import StoredEvent
 from penstock_kit.kafka.ports import Record
 
-__all__ = ["JobPatch", "join_patches", "patch_of_event", "patch_of_request"]
+__all__ = [
+    "JobPatch",
+    "join_patches",
+    "patch_of_deletion",
+    "patch_of_event",
+    "patch_of_request",
+]
 
 _META = {"task", "user", "model", "priority", "conversation", "metadata", "deadline", "demoted"}
 _ENDING = {"model", "provider", "usage", "error", "output_ref"}
@@ -54,6 +62,7 @@ class JobPatch:
 
     Attributes:
         state_offset: set where this is what the state topic held at that offset.
+        request: a `KeptRequest` as JSON where the request is to be kept, else empty.
     """
 
     tenant: str
@@ -61,6 +70,7 @@ class JobPatch:
     facets: Facets
     events: tuple[StoredEvent, ...] = ()
     state_offset: int | None = None
+    request: bytes = b""
 
 
 def join_patches(patches: Iterable[JobPatch]) -> list[JobPatch]:
@@ -78,6 +88,7 @@ def join_patches(patches: Iterable[JobPatch]) -> list[JobPatch]:
                 join(earlier.facets, patch.facets),
                 earlier.events + patch.events,
                 patch.state_offset,
+                patch.request or earlier.request,
             )
         )
     return list(joined.values())
@@ -90,7 +101,31 @@ def patch_of_request(request: VerifiedRequest) -> JobPatch:
     meta = Meta(
         MetaRank.REQUEST, milliseconds(request.created_at), request.user, orjson.dumps(body)
     )
-    return JobPatch(request.tenant, request.job, Facets(meta=meta))
+    kept = _kept(asked)
+    return JobPatch(request.tenant, request.job, Facets(meta=meta), request=kept)
+
+
+def patch_of_deletion(record: Record, *, ids: JobIds) -> JobPatch:
+    """A job's content is to be gone.
+
+    Raises:
+        Rejected: as `patch_of_event`.
+    """
+    try:
+        envelope, data = decode_event(record.headers, record.value)
+        deleted = Deleted.model_validate(decode_json(data))
+    except ContractError as error:
+        raise Rejected(str(error), code=error.code, field=error.field) from error
+    except ValidationError as error:
+        problem = first_problem(error)
+        raise Rejected(str(problem), code="schema_mismatch", field=problem.field) from None
+    tenant = _identifier(envelope.tenant, "ce_tenant")
+    if envelope.subject != deleted.job or record.key != deleted.job.encode():
+        raise Rejected(
+            "ce_subject or key contradict the body", code="contradiction", field="ce_subject"
+        )
+    _require_own(ids, deleted.job, tenant)
+    return JobPatch(tenant, deleted.job, Facets(deleted_ms=milliseconds(deleted.at)))
 
 
 def patch_of_event(record: Record, *, ids: JobIds) -> JobPatch:
@@ -130,11 +165,22 @@ def _tenant_of(record: Record, envelope: Envelope, event: JobEvent, ids: JobIds)
             raise Rejected(
                 f"{field} contradicts the body of the event", code="contradiction", field=field
             )
-    if not may_belong(ids, event.job, tenant):
+    _require_own(ids, event.job, tenant)
+    return tenant
+
+
+def _require_own(ids: JobIds, job: str, tenant: str) -> None:
+    if not may_belong(ids, job, tenant):
         raise Rejected(
             "the job id was not issued for this tenant", code="foreign_job", field="ce_subject"
         )
-    return tenant
+
+
+def _kept(asked: JobRequest) -> bytes:
+    if asked.surface is None or not asked.surface.kept:
+        return b""
+    kept = KeptRequest(surface=asked.surface, input=asked.input, input_ref=asked.input_ref)
+    return encode_model(kept)
 
 
 def _identifier(text: str | None, field: str) -> str:

@@ -10,8 +10,10 @@ import structlog
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Busy, Retryable
 from penstock_kit.jobs.fold import Changed, JobFold
+from penstock_kit.jobs.patches import JobPatch, join_patches
+from penstock_kit.jobs.request_records import request_record
 from penstock_kit.jobs.state_records import state_record
-from penstock_kit.kafka.ports import Ack, Producer, RecordRefused
+from penstock_kit.kafka.ports import Ack, OutRecord, Producer, RecordRefused
 
 __all__ = ["StatePublisher"]
 
@@ -54,16 +56,32 @@ class StatePublisher:
             changed = await self._note(written)
         return count
 
+    async def keep_requests(self, patches: Sequence[JobPatch]) -> int:
+        """Return when the state topic has what these tell of kept requests; how many records.
+
+        Waits out an absent broker.
+
+        Raises:
+            BrokerFault: the producer is beyond repair.
+        """
+        now = self._clock.now()
+        found = [(patch.job, request_record(patch, now=now)) for patch in join_patches(patches)]
+        writes = [self._send(job, record) for job, record in found if record is not None]
+        await asyncio.gather(*writes)
+        return len(writes)
+
     async def _write(self, change: Changed) -> Ack | None:
-        record = state_record(change, now=self._clock.now())
+        return await self._send(change.job, state_record(change, now=self._clock.now()))
+
+    async def _send(self, job: str, record: OutRecord) -> Ack | None:
         while True:
             try:
                 return await self._producer.send(record)
             except RecordRefused as error:
-                log.error("state.refused", job=change.job, code=error.code)  # noqa: TRY400 - foreseen
+                log.error("state.refused", job=job, code=error.code)  # noqa: TRY400 - foreseen
                 return None
             except (Retryable, Busy) as error:
-                log.warning("state.delayed", job=change.job, error=str(error))
+                log.warning("state.delayed", job=job, error=str(error))
                 await asyncio.sleep(_PAUSE_S)
 
     async def _note(self, written: Sequence[tuple[Changed, int]]) -> list[Changed]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from penstock_contracts.catalog import CE_DELETED, CE_KEPT_REQUEST
 from penstock_contracts.ids import JobIds
 from penstock_contracts.topics import EVENTS, STATE
 
@@ -12,12 +13,16 @@ from penstock_kit.clock import Clock
 from penstock_kit.errors import Rejected
 from penstock_kit.intake import Intake
 from penstock_kit.jobs.fold import FoldPolicy
-from penstock_kit.jobs.patches import JobPatch, patch_of_event, patch_of_request
+from penstock_kit.jobs.patches import JobPatch, patch_of_deletion, patch_of_event, patch_of_request
+from penstock_kit.jobs.request_records import patch_of_kept_request
 from penstock_kit.jobs.state_records import patch_of_state
 from penstock_kit.kafka.ports import Record
 
 __all__ = ["JobRecords", "SkipNotice"]
 
+
+_DELETED = CE_DELETED.encode()
+_KEPT_REQUEST = CE_KEPT_REQUEST.encode()
 
 SkipNotice = Callable[[Record, Rejected], None]
 """Hears of records that tell nothing; bad requests are dead-lettered by workers."""
@@ -56,6 +61,8 @@ class JobRecords:
         for record in records:
             if 0 <= record.timestamp_ms < kept_from or (is_known and is_known(record)):
                 continue
+            if record.value is None and record.topic == STATE.name:
+                continue  # the tombstone of a kept request
             try:
                 patch = self._patch(record)
             except Rejected as error:
@@ -68,7 +75,11 @@ class JobRecords:
 
     def _patch(self, record: Record) -> JobPatch:
         if record.topic == EVENTS.name:
+            if ("ce_type", _DELETED) in record.headers:
+                return patch_of_deletion(record, ids=self._ids)
             return patch_of_event(record, ids=self._ids)
         if record.topic == STATE.name:
+            if ("ce_type", _KEPT_REQUEST) in record.headers:
+                return patch_of_kept_request(record)
             return patch_of_state(record)
         return patch_of_request(self._intake.verify(record))

@@ -190,6 +190,5 @@ def _header(record: Record, name: str) -> bytes | None:
 def _newest(patches: list[JobPatch]) -> list[JobPatch]:
     """Of several states of a job in one batch the last: it knows all that the others do."""
     newest = {patch.job: patch for patch in patches if patch.state_offset is not None}
-    if not newest:
-        return patches
-    return list(newest.values())
+    others = [patch for patch in patches if patch.state_offset is None]
+    return [*newest.values(), *others]

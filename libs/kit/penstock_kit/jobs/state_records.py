@@ -73,6 +73,7 @@ def _encode(facets: Facets) -> bytes:
         "started_ms": facets.started_ms,
         "top": list(facets.top),
         "has_output": facets.has_output,
+        "deleted_ms": facets.deleted_ms,
     }
     if meta is not None:
         plain["meta"] = [meta.rank, meta.created_ms, meta.user, meta.body.decode()]
@@ -120,6 +121,7 @@ def _decode(raw: bytes, output: Any) -> Facets:
         started_ms=plain["started_ms"],
         top=Position(*plain["top"]),
         has_output=plain["has_output"],
+        deleted_ms=plain.get("deleted_ms"),
     )
 
 

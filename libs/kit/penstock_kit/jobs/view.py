@@ -7,6 +7,7 @@ from typing import Protocol
 
 from penstock_contracts.events import JobStatus, Position
 from penstock_contracts.state import JobState
+from penstock_contracts.surface import KeptRequest
 
 from penstock_kit.errors import Busy
 from penstock_kit.tenancy import TenantScope
@@ -74,9 +75,20 @@ class JobTable(Protocol):
     async def events(
         self, scope: TenantScope, job_id: str, *, after: Position | None = None
     ) -> list[StoredEvent]:
-        """The kept events after a position, in order.
+        """The kept events after a position, in order; none of a job that was deleted.
 
         The oldest may have been folded into one merged event, or dropped.
+
+        Raises:
+            TableAway: Redis does not answer in time.
+        """
+        ...
+
+    async def request(self, scope: TenantScope, job_id: str) -> KeptRequest | None:
+        """What is kept of the job's request.
+
+        None if nothing is: its surface did not ask for it, the job was deleted, or it is unknown
+        (yet) or outside the scope.
 
         Raises:
             TableAway: Redis does not answer in time.

@@ -8,7 +8,7 @@ from enum import Enum
 
 from penstock_contracts.events import TERMINAL, Position
 
-__all__ = ["START", "Chain", "Gap", "Piece", "chain", "follows", "merge"]
+__all__ = ["START", "Chain", "Gap", "Piece", "chain", "follows", "merge", "whole"]
 
 START = Position(0, 0)
 """Before the first event of a job."""
@@ -110,3 +110,18 @@ def chain(after: Position, pieces: Sequence[Piece], *, known: Position | None = 
             return Chain([], Gap.LAG if piece.first > newest_stored else Gap.LOST)
         place = piece.position
     return Chain(later)
+
+
+def whole(pieces: Sequence[Piece]) -> Chain:
+    """All pieces from the begin of the stream, merged ones too, if none is missing in between.
+
+    Args:
+        pieces: as `merge` gives them.
+    """
+    newest_stored = max((piece.position for piece in pieces if piece.is_stored), default=START)
+    place = START
+    for piece in pieces:
+        if not follows(place, piece.first):
+            return Chain([], Gap.LAG if piece.first > newest_stored else Gap.LOST)
+        place = piece.position
+    return Chain(list(pieces))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,6 +99,20 @@ class JobStreams:
             stream.close()
             raise
 
+    async def join_whole(self, scope: TenantScope, job: str, sink: StreamSink) -> Joined:
+        """A job's stream from its begin: everything that is kept is in the backlog.
+
+        Older deltas in it may be merged; such an event has `pieces`. Where its begin is no longer
+        kept, `snapshot` stands for it and `recovered` is False. Else as `join`.
+        """
+        stream = _Stream(self._live, self._past, scope, job, sink, on_close=self._streams.discard)
+        self._streams.add(stream)
+        try:
+            return await stream.open_whole()
+        except BaseException:
+            stream.close()
+            raise
+
     @property
     def open_streams(self) -> int:
         """How many streams have not ended, for metrics."""
@@ -142,7 +156,16 @@ class _Stream:
         self._subscription: Subscription = live.subscribe(scope, job, self._on_event)
 
     async def open(self, after: Position | None) -> Joined:
-        opening = await self._settle(after)
+        return self._joined(
+            await self._settle(lambda: self._past.read(self._scope, self._job, after))
+        )
+
+    async def open_whole(self) -> Joined:
+        return self._joined(
+            await self._settle(lambda: self._past.read_whole(self._scope, self._job))
+        )
+
+    def _joined(self, opening: Opening) -> Joined:
         return Joined(
             opening.recovered,
             opening.snapshot,
@@ -163,10 +186,10 @@ class _Stream:
         self._buffer = None
         self._on_close(self)
 
-    async def _settle(self, after: Position | None) -> Opening:
+    async def _settle(self, read: Callable[[], Awaitable[Opening]]) -> Opening:
         """Read the past until it meets the present; no wait between that and going live."""
         while True:
-            opening = await self._past.read(self._scope, self._job, after)
+            opening = await read()
             buffer = self._buffer or []
             if len(buffer) < _MAX_BUFFER and self._append(opening, buffer):
                 break
@@ -211,7 +234,7 @@ class _Stream:
         after = self._place
         log.warning("stream.gap", job=self._job, after=str(after))
         try:
-            opening = await self._settle(after)
+            opening = await self._settle(lambda: self._past.read(self._scope, self._job, after))
         except Exception:
             # The reader must not wait for ever: it is told that its place is lost, and goes on from
             # here.

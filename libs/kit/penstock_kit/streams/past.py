@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -12,7 +12,7 @@ from penstock_contracts.snapshot import Snapshot
 from penstock_contracts.state import JobState
 
 from penstock_kit.jobs.view import JobTable, StoredEvent, TableAway
-from penstock_kit.streams.history import START, Gap, Piece, chain, merge
+from penstock_kit.streams.history import START, Chain, Gap, Piece, chain, merge, whole
 from penstock_kit.streams.snapshots import snapshot_of
 from penstock_kit.tail.hub import LiveEvents
 from penstock_kit.tail.tailed import TailedEvent
@@ -70,9 +70,18 @@ class Past:
 
     async def read(self, scope: TenantScope, job: str, after: Position | None) -> Opening:
         """The begin of a stream after a place, or of all that is known if `after` is None."""
+        return await self._find(scope, job, after, _open_at_start if after is None else _resume)
+
+    async def read_whole(self, scope: TenantScope, job: str) -> Opening:
+        """All that is kept from the begin on, as a backlog; older deltas in it may be merged."""
+        return await self._find(scope, job, START, _open_whole)
+
+    async def _find(
+        self, scope: TenantScope, job: str, after: Position | None, opener: _Opener
+    ) -> Opening:
         ring = self._ring(scope, job)
         if ring and not _has_loose_end(ring, after):
-            opening, _ = _open(scope, job, after, _Known(ring))
+            opening, _ = opener(scope, job, after, _Known(ring))
             if opening is not None:
                 return opening
         known = _Known(ring)
@@ -86,7 +95,7 @@ class Past:
                 break
             if _is_end_in_doubt(known, after):
                 continue
-            opening, gap = _open(scope, job, after, known)
+            opening, gap = opener(scope, job, after, known)
             if opening is not None:
                 return opening
             if gap is Gap.LOST:
@@ -124,13 +133,13 @@ def _is_end_in_doubt(known: _Known, after: Position | None) -> bool:
     return bool(known.pieces) and not is_told and _has_loose_end(known.pieces, after)
 
 
-def _open(
-    scope: TenantScope, job: str, after: Position | None, known: _Known
+_Opener = Callable[[TenantScope, str, Position | None, _Known], tuple[Opening | None, Gap | None]]
+"""Makes an opening of what is known, or says why it cannot."""
+
+
+def _open_at_start(
+    _scope: TenantScope, job: str, _after: Position | None, known: _Known
 ) -> tuple[Opening | None, Gap | None]:
-    return _open_at_start(job, known) if after is None else _resume(scope, job, after, known)
-
-
-def _open_at_start(job: str, known: _Known) -> tuple[Opening | None, Gap | None]:
     if not known.pieces and known.state is None and not known.is_asked:
         return None, Gap.LAG
     found = snapshot_of(job, known.pieces, known.state)
@@ -140,9 +149,21 @@ def _open_at_start(job: str, known: _Known) -> tuple[Opening | None, Gap | None]
 
 
 def _resume(
-    scope: TenantScope, job: str, after: Position, known: _Known
+    scope: TenantScope, job: str, after: Position | None, known: _Known
 ) -> tuple[Opening | None, Gap | None]:
-    links = chain(after, known.pieces, known=known.newest)
+    assert after is not None, "who has no place begins at the start"
+    return _linked(scope, job, after, known, chain(after, known.pieces, known=known.newest))
+
+
+def _open_whole(
+    scope: TenantScope, job: str, _after: Position | None, known: _Known
+) -> tuple[Opening | None, Gap | None]:
+    return _linked(scope, job, START, known, whole(known.pieces))
+
+
+def _linked(
+    scope: TenantScope, job: str, after: Position, known: _Known, links: Chain
+) -> tuple[Opening | None, Gap | None]:
     if links.gap is not None:
         return None, links.gap
     newest = links.pieces[-1].position if links.pieces else after

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import structlog
-from penstock_contracts.events import JobStatus, Position
-from penstock_contracts.parts import Delta, merge_deltas
+from penstock_contracts.events import DeltaEvent, JobStatus, Position
+from penstock_contracts.parts import Delta, merge_counted
 from penstock_contracts.snapshot import Snapshot
 from penstock_contracts.state import JobState
-from pydantic import TypeAdapter
 
+from penstock_kit.jobs.replay import counted_deltas
 from penstock_kit.streams.history import START, Gap, Piece, follows
 
 __all__ = ["Found", "lost_at", "snapshot_of"]
 
 log = structlog.get_logger(__name__)
 
-_DELTAS: TypeAdapter[list[Delta]] = TypeAdapter(list[Delta])
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 """What bytes in the log that are no event of ours provoke; both decoders raise ValueErrors."""
 _ENDING_MEMBERS = ("output", "output_ref", "error", "usage")
@@ -32,6 +31,14 @@ class Found:
 
     snapshot: Snapshot
     gap: Gap | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """Merged deltas, and how many pieces each stands for."""
+
+    deltas: list[Delta] = field(default_factory=list)
+    pieces: list[int] = field(default_factory=list)
 
 
 def snapshot_of(job: str, pieces: Sequence[Piece], state: JobState | None) -> Found:
@@ -49,15 +56,18 @@ def snapshot_of(job: str, pieces: Sequence[Piece], state: JobState | None) -> Fo
     current = [piece for piece in pieces if piece.position.attempt == place.attempt]
     gap = _gap(current, place=place, known=known)
     newest = max(place, known)
-    deltas = _output(current) if gap is None else None
+    output = _output(current) if gap is None else None
+    known_output = output or _Output()
     snapshot = Snapshot(
         job=job,
         status=_status(pieces, state, newest=newest),
         attempt=newest.attempt,
         seq=newest.seq,
-        deltas=deltas or [],
+        deltas=known_output.deltas,
+        pieces=known_output.pieces,
+        had_reset=_had_reset(current),
     )
-    return Found(snapshot, gap or (Gap.LOST if deltas is None else None))
+    return Found(snapshot, gap or (Gap.LOST if output is None else None))
 
 
 def lost_at(job: str, place: Position) -> Snapshot:
@@ -86,19 +96,23 @@ def _status(pieces: Sequence[Piece], state: JobState | None, *, newest: Position
     return JobStatus.RETRYING if pieces[-1].type == "retrying" else JobStatus.RUNNING
 
 
-def _output(pieces: Iterable[Piece]) -> list[Delta] | None:
+def _output(pieces: Iterable[Piece]) -> _Output | None:
     """The output in the pieces; None if one of them cannot be read."""
-    raw: list[Any] = []
+    found: list[tuple[Delta, int]] = []
     try:
         for piece in pieces:
             if piece.type == "reset":
-                raw.clear()
+                found.clear()
             elif piece.type == "delta":
-                raw.extend(orjson.loads(piece.value)["deltas"])
-        return merge_deltas(_DELTAS.validate_python(raw))
+                found += counted_deltas(DeltaEvent.model_validate_json(piece.value))
+        return _Output(*merge_counted(found))
     except _UNREADABLE as error:
         log.warning("stream.unreadable", error=type(error).__name__)
         return None
+
+
+def _had_reset(current: Iterable[Piece]) -> bool:
+    return any(piece.type == "reset" for piece in current)
 
 
 def _ended(job: str, pieces: Sequence[Piece]) -> Found:
@@ -106,13 +120,16 @@ def _ended(job: str, pieces: Sequence[Piece]) -> Found:
     before = [piece for piece in pieces[:-1] if piece.position.attempt == ending.position.attempt]
     is_whole = _gap([*before, ending], place=ending.position, known=START) is None
     # A result says all; without one, what was sent until then is all that there is.
-    deltas = _output(before) if is_whole and ending.type != "completed" else None
-    members = {
+    output = _output(before) if is_whole and ending.type != "completed" else None
+    known_output = output or _Output()
+    members: dict[str, Any] = {
         "job": job,
         "status": ending.type,
         "attempt": ending.position.attempt,
         "seq": ending.position.seq,
-        "deltas": deltas or [],
+        "deltas": known_output.deltas,
+        "pieces": known_output.pieces,
+        "had_reset": _had_reset(before),
     }
     try:
         event = orjson.loads(ending.value)

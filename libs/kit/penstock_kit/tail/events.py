@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
+from penstock_contracts.catalog import CE_DELETED
 from penstock_contracts.ids import JobIds
 from penstock_contracts.topics import EVENTS
 
@@ -33,6 +34,7 @@ __all__ = ["EventTail", "TailedEvent"]
 
 log = structlog.get_logger(__name__)
 
+_DELETED: Final = CE_DELETED.encode()
 _POLL_MS: Final = 500
 """Longest wait of one `getmany`; data ends the wait at once. It bounds how long `stop` takes."""
 _BATCH: Final = 500
@@ -176,6 +178,8 @@ class EventTail:
 
     def _hand_on(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         for record in records:
+            if ("ce_type", _DELETED) in record.headers:
+                continue  # about a job's content, no part of its stream
             try:
                 event = read_event(record.key, record.headers, record.value)
             except MalformedEvent as error:

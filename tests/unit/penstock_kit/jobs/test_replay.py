@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from penstock_contracts.events import DeltaEvent, Position
-from penstock_kit.jobs.replay import decode_prefix, encode_prefix, merge_events
+from penstock_kit.jobs.replay import counted_deltas, decode_prefix, encode_prefix, merge_events
 from penstock_kit.jobs.view import StoredEvent
 
 from tests.support.job_records import delta, event_record, job_id, started
@@ -41,7 +41,18 @@ def test_merging_bit_by_bit_keeps_the_text_and_the_range(texts: list[str], cut: 
     assert (merged[0].first or merged[0].position) == (1, 2)
 
 
-def test_merging_drops_output_that_a_reset_voids() -> None:
+@given(st.lists(st.text(max_size=2), min_size=1, max_size=12), st.integers(0, 11))
+def test_merging_bit_by_bit_counts_the_pieces_with_content(texts: list[str], cut: int) -> None:
+    events = [stored("delta", 1, seq, text) for seq, text in enumerate(texts, start=2)]
+
+    prefix = decode_prefix(encode_prefix(merge_events(events[:cut], cap_bytes=MIB)))
+    merged = merge_events([*prefix, *events[cut:]], cap_bytes=MIB)
+
+    event = DeltaEvent.model_validate_json(merged[0].value)
+    assert [count for _, count in counted_deltas(event)] == [sum(text != "" for text in texts)]
+
+
+def test_merging_keeps_void_output_apart_from_what_came_instead() -> None:
     events = [
         stored("started", 1, 1),
         stored("delta", 1, 2, "void"),
@@ -52,8 +63,8 @@ def test_merging_drops_output_that_a_reset_voids() -> None:
 
     merged = merge_events(events, cap_bytes=MIB)
 
-    assert [event.type for event in merged] == ["started", "started", "reset", "delta"]
-    assert text_of(merged) == "kept"
+    assert [event.type for event in merged] == ["started", "delta", "started", "reset", "delta"]
+    assert [text_of([event]) for event in merged if event.type == "delta"] == ["void", "kept"]
 
 
 def test_merging_over_the_cap_drops_the_oldest() -> None:

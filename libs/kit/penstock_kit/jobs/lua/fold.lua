@@ -1,5 +1,5 @@
 -- Join what one or more records tell of a job with what is known of it: jobs/facets.py and jobs/fence.py, inside Redis.
--- KEYS  job hash, events stream, index of the tenant, counts of the tenant
+-- KEYS  job hash, events stream, index of the tenant, counts of the tenant, kept request
 -- ARGV  see `_arguments` in jobs/fold.py
 -- Reply 1 if the replay stream is over its cap, then either nothing, or: version and the facets of a job whose newest version
 --       is not in the state topic yet.
@@ -12,7 +12,7 @@ local cap_events, cap_bytes = number(), number()
 
 local old = redis.call('HMGET', job_key, 'm_rank', 'm_ms', 'm_tie', 'user', 'p_attempt', 'p_seq', 'p_tie',
   'starts', 'ends', 'started', 'attempt', 'seq', 'version', 'pub_v', 'pub_off', 'status', 'p_status', 'e_status',
-  'e_part', 'e_off', 'e_attempt', 'e_seq')
+  'e_part', 'e_off', 'e_attempt', 'e_seq', 'deleted')
 local function known(field) return old[field] and tonumber(old[field]) end
 local m_rank, m_ms, m_tie, user = known(1), known(2), known(3), old[4]
 local p_attempt, p_seq, p_tie = known(5), known(6), known(7)
@@ -20,7 +20,7 @@ local old_starts, old_ends, started = old[8] or '', old[9], known(10)
 local top_attempt, top_seq = known(11) or 0, known(12) or 0
 local version, pub_v, pub_off = known(13) or 0, known(14) or 0, known(15) or -1
 local status, p_status, e_status = old[16], old[17], old[18]
-local e_part, e_off, e_attempt, e_seq = known(19), known(20), known(21), known(22)
+local e_part, e_off, e_attempt, e_seq, deleted = known(19), known(20), known(21), known(22), known(23)
 
 -- Whether the triple a comes before b; the first member that differs decides.
 local function before(a1, a2, a3, b1, b2, b3)
@@ -148,13 +148,24 @@ same = same and started == n_started
 n_attempt, n_seq = number(), number()
 local has_output, state_off = take() == '1', number()
 
+local n_deleted, request = number(), take()
+if n_deleted and (not deleted or n_deleted < deleted) then
+  put('deleted', n_deleted); deleted, changed = n_deleted, true
+end
+same = same and deleted == n_deleted
+if deleted then
+  redis.call('UNLINK', KEYS[5], events_key, events_key .. ':prefix')
+elseif request ~= '' then
+  redis.call('SET', KEYS[5], request, 'EX', ttl_s)
+end
+
 -- Replay: ids are positions, so what is already there or came too late is left out.
 local stored = 0
 while at < #ARGV do
   local attempt, seq, kind, value = number(), number(), take(), take()
   local is_new = attempt > top_attempt or (attempt == top_attempt and seq > top_seq)
   local is_void = e_attempt and (attempt > e_attempt or (attempt == e_attempt and seq > e_seq))
-  if is_new and not is_void then
+  if is_new and not is_void and not deleted then
     local added = redis.pcall('XADD', events_key, attempt .. '-' .. seq, 't', kind, 'v', value)
     if type(added) == 'string' then stored = stored + #value end
     top_attempt, top_seq = attempt, seq
@@ -189,10 +200,11 @@ if state_off and state_off > pub_off then
 end
 if #unset > 0 then redis.call('HDEL', job_key, unpack(unset)) end
 if #set > 0 then redis.call('HSET', job_key, unpack(set)) end
+if deleted then redis.call('HDEL', job_key, 'end') end
 if changed or stored > 0 then redis.call('EXPIRE', job_key, ttl_s) end
 
 if version > pub_v and now_status then
   return { over, version, redis.call('HMGET', job_key, 'm_rank', 'm_ms', 'user', 'meta', 'p_attempt', 'p_seq', 'p_status',
-    'progress', 'p_until', 'starts', 'ends', 'e_part', 'e_off', 'end', 'started', 'attempt', 'seq', 'output') }
+    'progress', 'p_until', 'starts', 'ends', 'e_part', 'e_off', 'end', 'started', 'attempt', 'seq', 'output', 'deleted') }
 end
 return { over }

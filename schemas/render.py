@@ -40,6 +40,15 @@ HEADERS_SCHEMA: dict[str, Any] = {
         "ce_deadline": {"type": "string", "format": "date-time"},
         "ce_producer": {"type": "string", "description": "Who signed a request event."},
         "ce_signature": {"type": "string", "description": "base64url HMAC-SHA256."},
+        "ce_surface": {
+            "type": "string",
+            "description": "Kind of the object that the job is to another API, e.g. response; on"
+            " lifecycle events.",
+        },
+        "ce_finish": {
+            "type": "string",
+            "description": "Why the output ended, beside ce_surface; on completed.",
+        },
         "traceparent": {"type": "string", "description": "W3C Trace Context."},
         "tracestate": {"type": "string"},
         "content-type": {"const": "application/json"},

@@ -16,6 +16,7 @@ from penstock_contracts.files import FileRecord
 from penstock_contracts.requests import INPUT_MODELS, JobRequest
 from penstock_contracts.state import JobState
 from penstock_contracts.surface import KeptRequest
+from penstock_contracts.webhooks import WebhookEvent, WebhookRecord
 
 __all__ = [
     "CE_BATCH",
@@ -29,6 +30,8 @@ __all__ = [
     "CE_KEPT_REQUEST",
     "CE_REQUEST",
     "CE_STATE",
+    "CE_WEBHOOK_ENDPOINT",
+    "CE_WEBHOOK_EVENT",
     "MESSAGES",
     "Message",
     "ce_event_type",
@@ -45,6 +48,8 @@ CE_FILE: Final = "penstock.file.v1"
 CE_BATCH_REQUEST: Final = "penstock.batch.request.v1"
 CE_BATCH: Final = "penstock.batch.v1"
 CE_BATCH_EVENT: Final = "penstock.batch.event.v1"
+CE_WEBHOOK_ENDPOINT: Final = "penstock.webhook.endpoint.v1"
+CE_WEBHOOK_EVENT: Final = "penstock.webhook.event.v1"
 
 
 def ce_event_type(event: str) -> str:
@@ -83,6 +88,10 @@ def _messages() -> dict[str, Message]:
         Message("batch_request", CE_BATCH_REQUEST, TypeAdapter(BatchRequest), is_strict=True),
         Message("batch", CE_BATCH, TypeAdapter(BatchState), is_strict=False),
         Message("batch_event", CE_BATCH_EVENT, TypeAdapter(BatchEvent), is_strict=False),
+        Message(
+            "webhook_endpoint", CE_WEBHOOK_ENDPOINT, TypeAdapter(WebhookRecord), is_strict=False
+        ),
+        Message("webhook_event", CE_WEBHOOK_EVENT, TypeAdapter(WebhookEvent), is_strict=False),
     ]
     return {message.name: message for message in found}
 

@@ -27,6 +27,8 @@ __all__ = [
     "LARGEST_RECORD_BYTES",
     "RETRY_DELAYS_S",
     "STATE",
+    "WEBHOOK_DELIVERIES",
+    "WEBHOOK_ENDPOINTS",
     "Cleanup",
     "Topic",
     "all_topics",
@@ -176,7 +178,7 @@ DEAD = Topic(
     cleanup=Cleanup.DELETE,
     retention_ms=30 * _DAY_MS,
     messages=("dead", "dead_resolution"),
-    written_by=("llm-worker", "embedder", "gateway", "penstock"),
+    written_by=("llm-worker", "embedder", "gateway", "notifier", "penstock"),
     read_by=("penstock",),
     max_message_bytes=LARGEST_RECORD_BYTES,
 )
@@ -224,6 +226,28 @@ BATCH_EVENTS = Topic(
     written_by=("gateway",),
     read_by=("recorder", "notifier", "any service"),
 )
+WEBHOOK_ENDPOINTS = Topic(
+    name="ai.webhooks.endpoints.v1",
+    key="endpoint id, endpoint id/suspension or endpoint id/success",
+    about="Addresses that want to be told of a tenant's events, and how they fare.",
+    partitions=1,
+    cleanup=Cleanup.COMPACT,
+    retention_ms=None,
+    messages=("webhook_endpoint",),
+    written_by=("gateway", "penstock", "notifier"),
+    read_by=("gateway", "notifier", "penstock"),
+)
+WEBHOOK_DELIVERIES = Topic(
+    name="ai.webhooks.deliveries.v1",
+    key="endpoint id",
+    about="What is to be sent to an endpoint: the body of the request, byte for byte.",
+    partitions=12,
+    cleanup=Cleanup.DELETE,
+    retention_ms=7 * _DAY_MS,
+    messages=("webhook_event",),
+    written_by=("notifier", "gateway"),
+    read_by=("notifier",),
+)
 FIXED_TOPICS: Final = (
     EVENTS,
     STATE,
@@ -235,6 +259,8 @@ FIXED_TOPICS: Final = (
     BATCHES,
     BATCH_EVENTS,
     DEAD,
+    WEBHOOK_ENDPOINTS,
+    WEBHOOK_DELIVERIES,
 )
 
 RETRY_DELAYS_S: Final = (5, 30, 120, 600)
@@ -273,13 +299,14 @@ def retry_topic(delay_s: int) -> Topic:
     return Topic(
         name=f"ai.retries.v1.{_RETRY_NAMES[delay_s]}",
         key="as the source",
-        about=f"Jobs to be tried again at most {delay_s} s after the broker took the record.",
+        about=f"Jobs and deliveries to be tried again at most {delay_s} s after the broker took the"
+        " record.",
         partitions=6,
         cleanup=Cleanup.DELETE,
         retention_ms=7 * _DAY_MS,
-        messages=("request",),
-        written_by=("llm-worker", "embedder"),
-        read_by=("llm-worker", "embedder"),
+        messages=("request", "webhook_event"),
+        written_by=("llm-worker", "embedder", "notifier"),
+        read_by=("llm-worker", "embedder", "notifier"),
         max_message_bytes=LARGEST_RECORD_BYTES,
         keeps_broker_time=True,
     )

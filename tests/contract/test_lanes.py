@@ -42,6 +42,25 @@ async def read_all(ports: Ports, topic: str, count: int) -> list[Record]:
     return found
 
 
+async def test_records_nobody_wants_reach_no_handler_and_are_committed(
+    kafka_ports: Ports,
+) -> None:
+    work = Work()
+    await kafka_ports.fill(50, keys=5)
+    async with running(
+        kafka_ports, work, is_wanted=lambda record: int(record.value or b"0") % 10 == 0
+    ) as lanes:
+        await until(lambda: len(work.done) == 5 and lanes.stats.lag == 0)
+
+    again = Work()
+    async with running(kafka_ports, again):
+        await kafka_ports.fill(1, start=50)
+        await until(lambda: len(again.done) == 1)
+
+    assert work.numbers == [0, 10, 20, 30, 40]
+    assert again.numbers == [50]
+
+
 async def test_order_when_many_keys_then_in_order_per_key_and_keys_in_parallel(
     kafka_ports: Ports,
 ) -> None:

@@ -20,7 +20,7 @@ from penstock_kit.kafka.ports import Record
 from penstock_kit.tasks import TaskCatalog, TaskType
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["Intake", "ProducerSecrets", "RejectedJob", "Sender", "VerifiedRequest"]
+__all__ = ["Intake", "ProducerSecrets", "RejectedJob", "Sender", "VerifiedRequest", "surface_of"]
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
@@ -57,6 +57,13 @@ class Sender:
     tenant: str
     user: str | None
     envelope: Envelope
+
+
+def surface_of(owned: VerifiedRequest | Sender) -> str | None:
+    """The kind of the job's surface; None if it has none, or its request could not be read."""
+    if isinstance(owned, Sender) or owned.request.surface is None:
+        return None
+    return owned.request.surface.kind
 
 
 class RejectedJob(Rejected):

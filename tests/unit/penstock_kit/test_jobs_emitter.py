@@ -29,7 +29,9 @@ ERROR = JobError(type="server_error", code="boom", message="It broke; try again.
 class Fixture:
     """An emitter on an in-memory broker, and what it wrote."""
 
-    def __init__(self, folder: Path, *, inline_limit: int = 1000) -> None:
+    def __init__(
+        self, folder: Path, *, inline_limit: int = 1000, surface: str | None = None
+    ) -> None:
         self.kafka = MemoryKafka([EVENTS], partitions=2)
         self.producer = self.kafka.producer()
         self.blobs = BlobStore(BlobSettings(url=folder.as_uri(), inline_limit_bytes=inline_limit))
@@ -43,6 +45,7 @@ class Fixture:
             user="ann",
             attempt=2,
             source="/penstock/llm-worker/w1",
+            surface=surface,
         )
 
     def events(self) -> list[JobEvent]:
@@ -246,3 +249,28 @@ async def test_reset_drops_what_was_held(fix: Fixture) -> None:
 
     assert fix.types() == ["reset", "failed"]
     assert not fix.emitter.has_output
+
+
+async def test_lifecycle_events_of_a_job_with_a_surface_say_so_in_headers_and_deltas_do_not(
+    tmp_path: Path,
+) -> None:
+    fix = Fixture(tmp_path, surface="response")
+    await fix.producer.start()
+
+    await fix.emitter.started(task="chat", worker="w1")
+    fix.emitter.delta([TextDelta(text="a")])
+    cut = ChatOutput(choices=[Choice(index=0, text="a", finish_reason="length")])
+    await fix.emitter.completed(cut, usage=Usage())
+
+    seen = [
+        (named.get("ce_surface"), named.get("ce_finish"))
+        for named in (dict(record.headers) for record in fix.kafka.records(EVENTS.name))
+    ]
+    assert seen == [(b"response", None), (None, None), (b"response", b"length")]
+
+
+async def test_events_of_a_job_without_a_surface_carry_no_header_for_it(fix: Fixture) -> None:
+    await fix.emitter.completed(chat("a"), usage=Usage())
+
+    (record,) = fix.kafka.records(EVENTS.name)
+    assert not {"ce_surface", "ce_finish"} & dict(record.headers).keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -20,13 +21,21 @@ from penstock_contracts.events import (
     Started,
     UnknownOutcome,
 )
-from penstock_contracts.parts import Delta, JobError, Output, Usage, merge_deltas
+from penstock_contracts.parts import (
+    ChatOutput,
+    Delta,
+    GenerateOutput,
+    JobError,
+    Output,
+    Usage,
+    merge_deltas,
+)
 from pydantic import TypeAdapter
 
 from penstock_kit.blobs.store import BlobStore
 from penstock_kit.clock import Clock
 from penstock_kit.jobs.delta_writer import DeltaWriter
-from penstock_kit.jobs.encoding import DeltaRecords, encode_job_event
+from penstock_kit.jobs.encoding import DeltaRecords, Face, encode_job_event
 from penstock_kit.kafka.ports import OutRecord, Producer, ProducerFull
 from penstock_kit.telemetry.tracing import TraceContext
 from penstock_kit.tenancy import TenantScope
@@ -44,6 +53,9 @@ class JobEmitter:
     Lifecycle events return after the broker's acknowledgement. Deltas are enqueued and return at
     once; they are in the log before any event that is emitted later. A delta whose write fails
     later is counted in `lost_writes` and written again before anything else.
+
+    `surface` is the kind of the job's surface: lifecycle events carry it in a header, so that who
+    waits for the ends of such jobs needs to decode nothing.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class JobEmitter:
         attempt: int,
         source: str,
         trace: TraceContext | None = None,
+        surface: str | None = None,
     ) -> None:
         self._producer = producer
         self._blobs = blobs
@@ -68,6 +81,7 @@ class JobEmitter:
         self._attempt = attempt
         self._source = source
         self._trace = trace
+        self._face = None if surface is None else Face(surface)
         self._seq = 0
         self._is_over = False
         self._held: list[Delta] = []
@@ -156,6 +170,8 @@ class JobEmitter:
             Retryable: the blob store is away; nothing was emitted, call again.
         """
         await self._send_held()
+        if self._face is not None:
+            self._face = replace(self._face, finish=_finish(output))
         raw = _OUTPUT.dump_json(output, exclude_none=True, by_alias=True)
         if len(raw) <= self._blobs.inline_limit_bytes:
             body = Completed(
@@ -202,7 +218,12 @@ class JobEmitter:
         assert not self._is_over, "the attempt is over"
         await self._write(
             encode_job_event(
-                event, tenant=self._tenant, user=self._user, source=self._source, trace=self._trace
+                event,
+                tenant=self._tenant,
+                user=self._user,
+                source=self._source,
+                trace=self._trace,
+                face=self._face,
             )
         )
         self._seq = event.seq
@@ -224,3 +245,10 @@ class JobEmitter:
                 await asyncio.sleep(_FULL_PAUSE_S)
             else:
                 return
+
+
+def _finish(output: Output) -> str | None:
+    """Why the first choice of the output ended."""
+    if isinstance(output, ChatOutput):
+        return output.choices[0].finish_reason if output.choices else None
+    return output.finish_reason if isinstance(output, GenerateOutput) else None

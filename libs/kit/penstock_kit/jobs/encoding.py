@@ -6,6 +6,7 @@ A contract test holds both equal.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +21,28 @@ from penstock_contracts.topics import EVENTS
 from penstock_kit.kafka.ports import OutRecord
 from penstock_kit.telemetry.tracing import TraceContext
 
-__all__ = ["DeltaRecords", "encode_job_event", "event_id"]
+__all__ = ["DeltaRecords", "Face", "encode_job_event", "event_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """What readers of headers learn of a job that is an object of another API.
+
+    Attributes:
+        surface: kind of the object, for example `response`.
+        finish: why the output ended; on `completed` only.
+    """
+
+    surface: str
+    finish: str | None = None
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """As extension attributes of the event."""
+        found = {"surface": self.surface}
+        if self.finish is not None:
+            found["finish"] = self.finish
+        return found
 
 
 def event_id(job: str, position: Position) -> str:
@@ -35,6 +57,7 @@ def encode_job_event(
     user: str | None,
     source: str,
     trace: TraceContext | None = None,
+    face: Face | None = None,
 ) -> OutRecord:
     """The record of an event, with every CloudEvents attribute that readers route by."""
     envelope = Envelope(
@@ -49,6 +72,7 @@ def encode_job_event(
         seq=event.seq,
         traceparent=trace.traceparent if trace is not None else None,
         tracestate=(trace.state or None) if trace is not None else None,
+        extra={} if face is None else face.attributes,
     )
     return OutRecord(
         topic=EVENTS.name,

@@ -68,6 +68,8 @@ class Lanes:
         tenant_of: whose record it is, for turns and caps; None: all are one tenant's.
         dead_topic: where records go that can never be handled.
         rules: what operators say of records that wait.
+        is_wanted: whether a record needs the handler at all; the others are passed over. Asked of
+            every record that is read, so it must be quick. None: all do.
         may_park: whether a record needs no order with others of its key: it may move to a retry
             topic when a rule holds it and others need its room. None: none may.
         redactor: takes secrets out of dead letters; None: what looks like one.
@@ -91,6 +93,7 @@ class Lanes:
         tenant_of: TenantOf | None = None,
         rules: Rules | None = None,
         may_park: Callable[[Record], bool] | None = None,
+        is_wanted: Callable[[Record], bool] | None = None,
         redactor: Redactor | None = None,
     ) -> None:
         self._policy = policy or LanePolicy()
@@ -103,6 +106,7 @@ class Lanes:
             tenant_of=tenant_of,
             rules=rules,
             may_park=may_park if retries is not None else None,
+            is_wanted=is_wanted,
         )
         if rules is not None:
             rules.on_change(self._on_rules)

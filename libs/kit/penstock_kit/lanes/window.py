@@ -40,8 +40,10 @@ class Window:
         tenant_of: TenantOf | None = None,
         rules: Rules | None = None,
         may_park: Callable[[Record], bool] | None = None,
+        is_wanted: Callable[[Record], bool] | None = None,
     ) -> None:
         self._policy = policy
+        self._is_wanted = is_wanted
         self._may_park = may_park
         self._clock = clock
         self._by_key = policy.order is Order.BY_KEY
@@ -60,7 +62,7 @@ class Window:
     def accept(self, batch: Sequence[tuple[Partition, list[Record]]]) -> None:
         """Take in what the poll thread read."""
         now = self._clock.monotonic()
-        shares, tenant_of = self._scheduler.shares, self._tenant_of
+        shares, tenant_of, is_wanted = self._scheduler.shares, self._tenant_of, self._is_wanted
         share = shares.nobody
         for partition, records in batch:
             if not partition.is_ours:
@@ -68,6 +70,9 @@ class Window:
             partition.note_first(records[0].offset)
             finished_before = partition.finished_before
             for record in records:
+                if is_wanted is not None and not is_wanted(record):
+                    self.pass_over(partition, record)
+                    continue
                 if tenant_of is not None:
                     share = shares.of(tenant_of(record))
                 if finished_before and record.offset in finished_before:
@@ -89,7 +94,7 @@ class Window:
         return entry
 
     def pass_over(self, partition: Partition, record: Record) -> None:
-        """A record of a retry topic that is not for us."""
+        """A record that is not for us: it needs no handler and no room."""
         partition.tracker.skip(record.offset)
         partition.take_record(record)
 

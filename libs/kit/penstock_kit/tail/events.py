@@ -19,6 +19,7 @@ from penstock_kit.clock import Clock
 from penstock_kit.jobs.issued import may_belong
 from penstock_kit.kafka.factory import make_tail_consumer
 from penstock_kit.settings import KafkaSettings
+from penstock_kit.tail.fetch_pace import FetchPace
 from penstock_kit.tail.hub import EventHub, Sink, Subscription
 from penstock_kit.tail.metrics import TailMetrics
 from penstock_kit.tail.ring import EventRing
@@ -46,8 +47,7 @@ _BROKER_SILENCE_S: Final = 15.0
 _RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between attempts to connect; the last repeats."""
 _STOP_S: Final = 5.0
-"""aiokafka's `stop` can freeze (aio-libs/aiokafka#773): then the client is left to the end of the
-process."""
+"""aiokafka's `stop` can freeze (aio-libs/aiokafka#773): then the client is left to the exit."""
 
 
 class EventTail:
@@ -86,6 +86,7 @@ class EventTail:
         self._is_stuck = False
         self._turn = asyncio.Event()
         self._turn_at = self._progress_at = self._answer_at = clock.monotonic()
+        self._pace = FetchPace(self._turn_at)
 
     async def start(self) -> None:
         """Return when the newest record is read, or after `catch_up`; waits for the broker."""
@@ -169,6 +170,7 @@ class EventTail:
                 continue
             self._turn_at = self._clock.monotonic()
             self._turn.set()
+            self._pace.steer(self._consumer, sum(map(len, batches.values())), self._turn_at)
             for place, records in batches.items():
                 self._hand_on(place, records)
             if batches:

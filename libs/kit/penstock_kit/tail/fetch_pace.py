@@ -1,0 +1,57 @@
+"""How eagerly the live reader fetches: at once while little comes, in small batches while much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+__all__ = ["EAGER", "GATHERING", "FetchPace", "FetchWait"]
+
+_WINDOW_S: Final = 0.1
+"""Events are counted over so long; a burst is answered at once for that time."""
+_BUSY_PER_S: Final = 800
+"""About twenty streams of tokens. A fetch costs as much CPU as thirty events, so one per event
+would be most of a busy reader's work."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchWait:
+    """What a fetch asks of the broker: answer with so many bytes, or after so long."""
+
+    min_bytes: int
+    max_wait_ms: int
+
+
+EAGER: Final = FetchWait(min_bytes=1, max_wait_ms=100)
+"""An answer as soon as there is anything; a resumed partition joins the next fetch, which bounds
+its delay."""
+GATHERING: Final = FetchWait(min_bytes=64 * 1024, max_wait_ms=5)
+"""Events wait 2.5 ms on average, far less than they would for a processor that is busy fetching."""
+
+
+class FetchPace:
+    """Chooses by the rate of the last moments. Times are of one monotonic clock, in seconds."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._count = 0
+        self.wait = EAGER
+
+    def note(self, events: int, now: float) -> FetchWait:
+        """So many events were read just now; how the next fetch should wait."""
+        self._count += events
+        elapsed = now - self._since
+        if elapsed >= _WINDOW_S:
+            self.wait = GATHERING if self._count >= _BUSY_PER_S * elapsed else EAGER
+            self._since, self._count = now, 0
+        return self.wait
+
+    def steer(self, consumer: AIOKafkaConsumer, events: int, now: float) -> None:
+        """`note`, and let the client's next fetch wait so; it reads both figures before each."""
+        wait = self.note(events, now)
+        fetcher = consumer._fetcher  # noqa: SLF001 - no public way to change them
+        fetcher._fetch_min_bytes = wait.min_bytes  # noqa: SLF001 - the same
+        fetcher._fetch_max_wait_ms = wait.max_wait_ms  # noqa: SLF001 - the same

@@ -1,0 +1,32 @@
+"""The live reader answers the few at once and gathers the many."""
+
+from __future__ import annotations
+
+from penstock_kit.tail.fetch_pace import EAGER, GATHERING, FetchPace
+
+
+def test_a_few_streams_are_fetched_at_once() -> None:
+    pace = FetchPace(0.0)
+
+    waits = {pace.note(1, number / 400) for number in range(1, 401)}
+
+    assert waits == {EAGER}
+
+
+def test_many_streams_are_gathered_after_a_moment_and_until_they_are_few_again() -> None:
+    pace = FetchPace(0.0)
+
+    many = [pace.note(8, number / 500) for number in range(1, 101)]
+    few = [pace.note(1, 0.2 + number / 20) for number in range(1, 5)]
+
+    assert many[:49] == [EAGER] * 49
+    assert many[-1] is GATHERING
+    assert few[-1] is EAGER
+
+
+def test_silence_makes_it_eager_again() -> None:
+    pace = FetchPace(0.0)
+    pace.note(1000, 0.11)
+
+    assert pace.wait is GATHERING
+    assert pace.note(0, 0.61) is EAGER

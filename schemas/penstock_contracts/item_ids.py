@@ -10,14 +10,27 @@ output items of a response and the items of its conversation carry the same ids,
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-__all__ = ["ANSWER", "call_item_id", "item_place", "message_item_id", "output_item_id"]
+__all__ = [
+    "ANSWER",
+    "CONVERSATION_PREFIX",
+    "call_item_id",
+    "item_of",
+    "item_place",
+    "message_item_id",
+    "output_item_id",
+]
 
 ANSWER: Final = 0x8000
 """Place of the answer of a turn: no turn has so many messages."""
 
+CONVERSATION_PREFIX: Final = "conv_"
+"""Of conversations that the OpenAI API keeps; others are named by their callers."""
+
 _UUID: Final = slice(4, 36)
+_FORM: Final = re.compile(r"(msg|fc|fco)_([0-9a-f]{36})([0-9a-f]{2})?")
 
 
 def item_place(job: str, place: int) -> str:
@@ -38,3 +51,13 @@ def call_item_id(item: str, call: int) -> str:
 def output_item_id(item: str) -> str:
     """The id of a tool's output."""
     return f"fco_{item}"
+
+
+def item_of(item_id: str) -> tuple[str, int | None] | None:
+    """The item that an id names, and the tool call inside it; None if it is no such id."""
+    found = _FORM.fullmatch(item_id)
+    if found is None:
+        return None
+    if found[1] == "fc":
+        return (found[2], int(found[3], 16)) if found[3] else None
+    return (found[2], None) if not found[3] else None

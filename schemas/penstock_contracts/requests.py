@@ -18,6 +18,7 @@ __all__ = [
     "ChatMessage",
     "ChunkOptions",
     "ContentPart",
+    "ConversationInput",
     "Document",
     "EmbedInput",
     "FunctionCall",
@@ -25,6 +26,7 @@ __all__ = [
     "IngestInput",
     "JobRequest",
     "MessageToolCall",
+    "Metadata",
     "Params",
     "Priority",
     "SearchInput",
@@ -49,6 +51,7 @@ class TaskKind(StrEnum):
     EMBED = "embed"
     INGEST = "ingest"
     SEARCH = "search"
+    CONVERSATION = "conversation"
 
 
 class Priority(StrEnum):
@@ -174,6 +177,20 @@ class IngestInput(Order):
     chunk: ChunkOptions = ChunkOptions()
 
 
+class ConversationInput(Order):
+    """Input of a `conversation` task: a change of what was said. Empty: only look.
+
+    It runs between the turns of the conversation that the job names.
+    """
+
+    add: list[ChatMessage] = Field(default_factory=list, max_length=20)
+    remove: str | None = Field(
+        default=None, max_length=64, description="Id of an item that is to go."
+    )
+    metadata: Metadata | None = Field(default=None, description="Takes the place of all before.")
+    delete: bool = Field(default=False, strict=True, description="All of it is to go, for good.")
+
+
 FilterValue = (
     str
     | int
@@ -201,6 +218,7 @@ INPUT_MODELS: dict[TaskKind, type[Order]] = {
     TaskKind.EMBED: EmbedInput,
     TaskKind.INGEST: IngestInput,
     TaskKind.SEARCH: SearchInput,
+    TaskKind.CONVERSATION: ConversationInput,
 }
 
 

@@ -43,8 +43,12 @@ BUILTIN_TASKS: Final = (
     ("embed", "ai.embed.requests.v1", "embedder"),
     ("ingest", "ai.ingest.requests.v1", "embedder"),
     ("search", "ai.search.requests.v1", "embedder"),
+    ("conversation", "ai.chat.requests.v1", "llm-worker"),
 )
-"""(task, base topic, worker group) of the tasks that every deployment has."""
+"""(task, base topic, worker group) of the tasks that every deployment has.
+
+Changes of conversations share the topic of their turns: one key, one order.
+"""
 
 _DAY_MS: Final = 24 * 60 * 60 * 1000
 
@@ -314,9 +318,8 @@ def retry_topic(delay_s: int) -> Topic:
 
 def all_topics(tasks: Iterable[tuple[str, str, str]]) -> tuple[Topic, ...]:
     """Every topic of a deployment; `tasks` are (task, base topic, worker group)."""
-    requests = {
-        topic.name: topic
-        for task, base, workers in tasks
-        for topic in request_topics(task, base, workers=workers)
-    }
+    requests: dict[str, Topic] = {}
+    for task, base, workers in tasks:
+        for topic in request_topics(task, base, workers=workers):
+            requests.setdefault(topic.name, topic)
     return (*requests.values(), *(retry_topic(delay) for delay in RETRY_DELAYS_S), *FIXED_TOPICS)

@@ -282,7 +282,8 @@ async def llm_rig(
         }
     )
     all_tasks = TaskCatalog(
-        tasks or {name: _task(name, retry) for name in ("chat", "generate", "embed")}
+        tasks
+        or {name: _task(name, retry) for name in ("chat", "generate", "embed", "conversation")}
     )
     kafka = MemoryKafka(all_tasks.topics(), partitions=2)
     board, ledger, conversations = MemoryBoard(), MemoryLedger(), MemoryConversations()
@@ -329,4 +330,5 @@ async def llm_rig(
 
 
 def _task(name: str, retry: RetryPolicy | None) -> TaskType:
-    return TaskType.model_validate({"kind": name, "retry": retry or RetryPolicy()})
+    topic = "ai.chat.requests.v1" if name == "conversation" else None
+    return TaskType.model_validate({"kind": name, "topic": topic, "retry": retry or RetryPolicy()})

@@ -24,6 +24,7 @@ _WORKERS = {
     TaskKind.EMBED: "embedder",
     TaskKind.INGEST: "embedder",
     TaskKind.SEARCH: "embedder",
+    TaskKind.CONVERSATION: "llm-worker",
 }
 
 
@@ -116,8 +117,8 @@ class TaskCatalog:
 
     @classmethod
     def builtin(cls) -> TaskCatalog:
-        """chat, generate, embed, ingest and search."""
-        return cls({kind.value: TaskType(kind=kind) for kind in TaskKind})
+        """chat, generate, embed, ingest, search and conversation."""
+        return cls(_with_builtin({}))
 
     def get(self, task: str) -> TaskType | None:
         """The task type of that name, or None."""
@@ -164,9 +165,8 @@ def load_tasks(path: Path | None) -> TaskCatalog:
     Raises:
         BadTasksFile: unreadable, no YAML, or an entry that makes no sense.
     """
-    builtin = {kind.value: TaskType(kind=kind) for kind in TaskKind}
     if path is None:
-        return TaskCatalog(builtin)
+        return TaskCatalog.builtin()
     try:
         content = yaml.safe_load(path.read_text())
         file = _File.model_validate(content)
@@ -174,4 +174,18 @@ def load_tasks(path: Path | None) -> TaskCatalog:
         raise BadTasksFile(
             f"cannot use the tasks file {str(path)!r}: {error}; see docs/configuration.md"
         ) from error
-    return TaskCatalog({**builtin, **file.tasks})
+    return TaskCatalog(_with_builtin(file.tasks))
+
+
+def _with_builtin(tasks: dict[str, TaskType]) -> dict[str, TaskType]:
+    """The tasks of the file, and those of the built-in ones that it does not name."""
+    every = {kind.value: TaskType(kind=kind) for kind in TaskKind} | tasks
+    if TaskKind.CONVERSATION.value not in tasks:
+        # Changes of a conversation wait for its turns: they go the same way, by the same worker.
+        chat = every[TaskKind.CHAT.value]
+        every[TaskKind.CONVERSATION.value] = TaskType(
+            kind=TaskKind.CONVERSATION,
+            topic=chat.topic or f"ai.{TaskKind.CHAT.value}.requests.v1",
+            group=chat.group,
+        )
+    return every

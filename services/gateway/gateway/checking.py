@@ -129,7 +129,7 @@ def _spelled_out(text: str, task_type: TaskType) -> dict[str, Any]:
             return {"prompt": text}
         case TaskKind.EMBED:
             return {"texts": [text]}
-        case TaskKind.INGEST | TaskKind.SEARCH:
+        case TaskKind.INGEST | TaskKind.SEARCH | TaskKind.CONVERSATION:
             message = f"input: a {task_type.kind} task needs an object, it has no shorthand"
             raise ApiError("invalid_request", message, param="input")
 

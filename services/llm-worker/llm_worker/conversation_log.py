@@ -193,7 +193,8 @@ class ConversationLog:
 def conversation_record(state: ConversationState) -> OutRecord:
     """The record of a state; its oldest messages are left out where it would not fit."""
     while len(value := encode_model(state)) > _MAX_RECORD_BYTES and len(state.messages) > 1:
-        state = state.model_copy(update={"messages": state.messages[1:]})
+        rest = {"messages": state.messages[1:], "items": state.items[1:]}
+        state = state.model_copy(update=rest)
     envelope = Envelope(
         id=f"{state.job}/conversation",
         source="/penstock/llm-worker",

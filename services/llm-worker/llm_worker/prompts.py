@@ -1,22 +1,16 @@
-"""From a verified request to a call's messages, and from a turn to the conversation's state."""
+"""From a verified request to what is asked of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from penstock_contracts.codec import decode_json, first_problem
-from penstock_contracts.conversations import ConversationState
 from penstock_contracts.errors import MalformedJson
-from penstock_contracts.parts import Choice
 from penstock_contracts.requests import (
     ChatInput,
     ChatMessage,
-    FunctionCall,
     GenerateInput,
-    MessageToolCall,
     TaskKind,
 )
 from penstock_kit.blobs.store import BlobStore
@@ -24,14 +18,11 @@ from penstock_kit.errors import Rejected
 from penstock_kit.intake import VerifiedRequest
 from pydantic import ValidationError
 
-from llm_worker.assembly import estimated_tokens
 from llm_worker.formats import check_schema, instruction
-from llm_worker.providers_file import Model, Providers
+from llm_worker.providers_file import Providers
 from llm_worker.templates import Templates
 
-__all__ = ["Prompt", "PromptReader", "before_turn", "messages_for", "next_state"]
-
-_PINNED = ("system", "developer")
+__all__ = ["Prompt", "PromptReader"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +34,15 @@ class Prompt:
         options: sampling parameters that are set.
         chain: models to try, in order.
         generate: the input of a generate task; None for chat.
+        first_item: index of the first message that the conversation is to keep; those before are
+            instructions for this turn alone.
     """
 
     messages: tuple[ChatMessage, ...]
     options: dict[str, Any]
     chain: tuple[str, ...]
     generate: GenerateInput | None
+    first_item: int = 0
 
 
 class PromptReader:
@@ -84,6 +78,7 @@ class PromptReader:
             options=_options(request),
             chain=self._chain(request),
             generate=generate,
+            first_item=_first_item(request, len(messages)),
         )
 
     async def _input(self, request: VerifiedRequest) -> Any:
@@ -136,92 +131,11 @@ class PromptReader:
         return (ChatMessage(role="system", content=told), user) if told else (user,)
 
 
-def messages_for(
-    prompt: Prompt, history: ConversationState | None, model: Model
-) -> list[dict[str, Any]]:
-    """The messages of the call: instructions first, then what was said, then what is said now.
-
-    Instructions of this turn replace those of earlier turns. History that would not fit into the
-    model's context is left out, oldest first.
-    """
-    pinned, own = _parted(prompt.messages)
-    old_pinned, said = _parted(history.messages if history else ())
-    head = [_plain(message) for message in (pinned or old_pinned)]
-    tail = [_plain(message) for message in own]
-    past = [_plain(message) for message in said]
-    if model.context_tokens is not None:
-        room = model.context_tokens - estimated_tokens([*head, *tail])
-        room -= int(prompt.options.get("max_tokens") or 0)
-        while past and estimated_tokens(past) > room:
-            past.pop(0)
-    while past and past[0]["role"] != "user":
-        # A tool's or the assistant's message makes no sense without the one that it answers.
-        past.pop(0)
-    return [*head, *past, *tail]
-
-
-def next_state(
-    request: VerifiedRequest,
-    prompt: Prompt,
-    history: ConversationState | None,
-    choice: Choice,
-    *,
-    keep: int,
-    now: datetime,
-) -> ConversationState:
-    """The conversation after this turn: instructions, and the last `keep` other messages."""
-    assert request.request.conversation is not None
-    pinned, own = _parted(prompt.messages)
-    old_pinned, said = _parted(history.messages if history else ())
-    return ConversationState(
-        tenant=request.tenant,
-        conversation=request.request.conversation,
-        turn=history.turn + 1 if history else 1,
-        job=request.job,
-        messages=[*(pinned or old_pinned), *[*said, *own, _answer(choice)][-keep:]],
-        at=now,
-    )
-
-
-def before_turn(
-    history: ConversationState | None, job: str, prompt: Prompt
-) -> ConversationState | None:
-    """The conversation as it was before this job's turn.
-
-    A job that is run again after its turn was written (a crash before its end was acknowledged)
-    replaces the turn: it is taken out first.
-    """
-    if history is None or history.job != job:
-        return history
-    if history.turn == 1:
-        return None
-    _, own = _parted(prompt.messages)
-    pinned, said = _parted(history.messages)
-    kept = said[: max(len(said) - len(own) - 1, 0)]
-    return history.model_copy(update={"turn": history.turn - 1, "messages": [*pinned, *kept]})
-
-
-def _answer(choice: Choice) -> ChatMessage:
-    calls = [
-        MessageToolCall(
-            id=call.id,
-            function=FunctionCall(name=call.name or "unnamed", arguments=call.arguments),
-        )
-        for call in choice.tool_calls
-    ]
-    text = choice.text or choice.refusal or ""
-    return ChatMessage(
-        role="assistant", content=None if calls and not text else text, tool_calls=calls or None
-    )
-
-
-def _parted(messages: Sequence[ChatMessage]) -> tuple[list[ChatMessage], list[ChatMessage]]:
-    pinned = [message for message in messages if message.role in _PINNED]
-    return pinned, [message for message in messages if message.role not in _PINNED]
-
-
-def _plain(message: ChatMessage) -> dict[str, Any]:
-    return message.model_dump(exclude_none=True)
+def _first_item(request: VerifiedRequest, messages: int) -> int:
+    surface = request.request.surface
+    if surface is None or request.request.conversation is None:
+        return 0
+    return min(surface.first_item, messages)
 
 
 def _options(request: VerifiedRequest) -> dict[str, Any]:

@@ -19,11 +19,12 @@ from penstock_kit.jobs.under_way import DeadlinePassed, Ended, Ending, JobUnderW
 from llm_worker.assembly import Answer
 from llm_worker.billing import Bill
 from llm_worker.coalescing import Coalescer, CoalescingPolicy
+from llm_worker.dialogue import messages_for, next_state
 from llm_worker.errors import BadAnswer, ProviderFault
 from llm_worker.formats import generated, repair_request
 from llm_worker.metrics import LlmMetrics
 from llm_worker.ports import Batch, Call, Conversations, PriceTable, Provider
-from llm_worker.prompts import Prompt, messages_for, next_state
+from llm_worker.prompts import Prompt
 from llm_worker.providers_file import Providers
 from llm_worker.retrying import AttemptPlan, Next, dead_of, job_error
 
@@ -37,7 +38,7 @@ class RunnerParts:
     """What every job is run with.
 
     Attributes:
-        keep_messages: how many messages a conversation keeps.
+        kept_messages: how many messages a conversation of that name keeps.
         random: 0 to 1, for the pauses between attempts.
     """
 
@@ -48,7 +49,7 @@ class RunnerParts:
     coalescing: CoalescingPolicy
     metrics: LlmMetrics
     clock: Clock
-    keep_messages: int
+    kept_messages: Callable[[str], int]
     random: Callable[[], float]
 
 
@@ -203,7 +204,7 @@ class JobRun:
                 self._prompt,
                 self._history,
                 choices[0],
-                keep=self._parts.keep_messages,
+                keep=self._parts.kept_messages(request.request.conversation),
                 now=self._parts.clock.now(),
             )
             # Before `completed`: a crash in between repeats and replaces the turn, never loses it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from penstock_contracts.item_ids import CONVERSATION_PREFIX
 from penstock_kit.durations import Seconds
 from penstock_kit.settings import Group, PlatformSettings, require
 from pydantic import Field, model_validator
@@ -51,9 +52,20 @@ class LlmWorkerGroup(Group):
     conversation_messages: int = Field(
         default=10, ge=2, le=200, description="Messages of a conversation that a call gets along."
     )
+    conversation_items: int = Field(
+        default=400,
+        ge=2,
+        le=2000,
+        description="Messages that a conversation of `/v1/conversations` keeps; older ones go.",
+    )
     conversation_ttl: Seconds = Field(
         default=timedelta(days=30), description="How long Redis keeps a silent conversation."
     )
+
+    def kept_messages(self, conversation: str) -> int:
+        """How many messages a conversation of that name keeps."""
+        is_listed = conversation.startswith(CONVERSATION_PREFIX)
+        return self.conversation_items if is_listed else self.conversation_messages
 
 
 class LlmWorkerSettings(PlatformSettings):

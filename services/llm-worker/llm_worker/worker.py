@@ -181,6 +181,6 @@ def _runner_parts(around: Surroundings, own: LlmWorkerGroup, metrics: LlmMetrics
         coalescing=CoalescingPolicy(interval=own.delta_interval, max_tokens=own.delta_tokens),
         metrics=metrics,
         clock=around.clock,
-        keep_messages=own.conversation_messages,
+        kept_messages=own.kept_messages,
         random=Random().random,  # noqa: S311 - jitter
     )

@@ -11,9 +11,10 @@ from penstock_kit.tasks import BadTasksFile, TaskCatalog, load_tasks
 def test_builtin_tasks_are_one_per_kind() -> None:
     catalog = load_tasks(None)
 
-    assert catalog.names == ("chat", "embed", "generate", "ingest", "search")
+    assert catalog.names == ("chat", "conversation", "embed", "generate", "ingest", "search")
     assert catalog.base_topic("chat") == "ai.chat.requests.v1"
-    assert catalog.tasks_of_group("llm-worker") == ("chat", "generate")
+    assert catalog.base_topic("conversation") == "ai.chat.requests.v1"
+    assert catalog.tasks_of_group("llm-worker") == ("chat", "conversation", "generate")
     assert catalog.tasks_of_group("embedder") == ("embed", "ingest", "search")
     assert catalog.get("paint") is None
 
@@ -36,7 +37,7 @@ tasks:
     assert task.retry.base == timedelta(milliseconds=500)
     assert catalog.group("summarize") == "llm-worker"
     assert catalog.base_topic("chat") == "team.chat.v1"
-    assert catalog.tasks_of_group("team") == ("chat",)
+    assert catalog.tasks_of_group("team") == ("chat", "conversation")
     names = {topic.name for topic in catalog.topics()}
     assert {"ai.summarize.requests.v1.high", "team.chat.v1.low", "ai.dead.v1"} <= names
 

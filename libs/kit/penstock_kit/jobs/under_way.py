@@ -121,7 +121,14 @@ class JobUnderWay:
         """Whether any attempt may have sent output."""
         return self.begun.had_output or self.emitter.has_output
 
-    async def start(self, *, model: str, provider: str, timeout: timedelta, reason: Reason) -> None:
+    async def start(
+        self,
+        *,
+        timeout: timedelta,
+        reason: Reason,
+        model: str | None = None,
+        provider: str | None = None,
+    ) -> None:
         """Say `started`, and `reset` if output was shown before; then the call may be made.
 
         Raises:

@@ -117,7 +117,7 @@ async def test_submit_when_a_field_is_wrong_names_it(
 async def test_submit_when_task_is_unknown_lists_the_known_ones(bench: GatewayBench) -> None:
     reply = await bench.call("POST", "/v1/jobs", {"task": "paint", "input": "x"})
 
-    assert "chat, embed, generate, ingest, search" in reply.json["detail"]
+    assert "chat, conversation, embed, generate, ingest, search" in reply.json["detail"]
 
 
 async def test_submit_when_models_are_known_refuses_others() -> None:

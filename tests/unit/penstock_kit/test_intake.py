@@ -213,7 +213,7 @@ def test_unknown_task_is_refused_with_the_known_ones() -> None:
     problem = rejection(record(PLAIN, b'{"task":"paint","input":{}}'))
 
     assert (problem.code, problem.field) == ("unknown_task", "task")
-    assert "chat, embed, generate, ingest, search" in str(problem)
+    assert "chat, conversation, embed, generate, ingest, search" in str(problem)
 
 
 def test_charge_that_the_task_does_not_allow_is_refused() -> None:

@@ -53,6 +53,10 @@ bench: servers ## measure every promised figure beside its target; writes bench/
 bench-lanes: servers ## measure lanes beside its peers; writes bench/results/lanes.json
 	$(PY) -m bench.lanes
 
+BENCH :=
+bench-gateway: servers ## measure the OpenAI front door beside its peers; BENCH="--quick --rows streaming"
+	$(PY) -m bench.gateway $(BENCH)
+
 test: servers ## every tier of tests: unit, contract, integration, acceptance
 	.venv/bin/pytest
 
@@ -65,7 +69,7 @@ simulate: SEEDS := 2000
 simulate: install ## the core of the workers under seeded chaos on a virtual clock; SEEDS=100000
 	$(PY) -m tests.support.lanes_simulation --seeds $(SEEDS)
 
-.PHONY: help install lint types servers run demo up down bench bench-lanes test promises simulate
+.PHONY: help install lint types servers run demo up down bench bench-lanes bench-gateway test promises simulate
 
 schemas: install ## render JSON Schema, topic files and AsyncAPI from the models
 	$(PY) schemas/render.py

@@ -1,23 +1,21 @@
-"""Installs each peer in an environment of its own, hash-pinned, and knows how to start it."""
+"""Knows how to start each arm; peers run in environments of their own, hash-pinned."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.dev.jars import cache_dir
+from bench.environments import made_once, python_environment
 
 __all__ = ["ARMS", "Arm", "Order"]
 
 _HERE = Path(__file__).parent
-_UV = Path(sys.executable).with_name("uv")
+_PEERS = _HERE / "peers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,32 +60,11 @@ class Arm:
     concurrency: int = 1000
 
 
-def _environment(peer: str) -> Path:
-    """The Python of a peer's environment, made once per state of its lock file."""
-    lock = _HERE / "peers" / f"{peer}.txt"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
-    folder = cache_dir() / "bench" / f"{peer}-{digest}"
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        _run([str(_UV), "venv", "-q", "--python", sys.executable, str(folder)])
-        _run(
-            [str(_UV), "pip", "install", "-q", "--compile-bytecode", "--python", str(python),
-             "--require-hashes", "-r", str(lock)]
-        )  # fmt: skip
-        (folder / "complete").touch()
-    return python
-
-
 def _parallel_consumer() -> str:
     """The class path of the Java arm, fetched and compiled once."""
     source = _HERE / "arms" / "parallel_consumer"
-    digest = hashlib.sha256(
-        (source / "pom.xml").read_bytes() + (source / "Arm.java").read_bytes()
-    ).hexdigest()[:12]
-    folder = cache_dir() / "bench" / f"parallel-consumer-{digest}"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def make(folder: Path) -> None:
         _run(
             ["mvn", "-q", "-B", "-f", str(source / "pom.xml"), "dependency:copy-dependencies",
              f"-DoutputDirectory={folder / 'lib'}"]
@@ -96,13 +73,16 @@ def _parallel_consumer() -> str:
             ["javac", "-cp", f"{folder / 'lib'}/*", "-d", str(folder / "classes"),
              str(source / "Arm.java")]
         )  # fmt: skip
-        (folder / "complete").touch()
+
+    folder = made_once("parallel-consumer", [source / "pom.xml", source / "Arm.java"], make)
     return f"{folder / 'lib'}/*{os.pathsep}{folder / 'classes'}"
 
 
 def _python_arm(peer: str | None, script: str) -> Callable[[Order], list[str]]:
     def command(order: Order) -> list[str]:
-        python = Path(sys.executable) if peer is None else _environment(peer)
+        python = (
+            Path(sys.executable) if peer is None else python_environment(_PEERS / f"{peer}.txt")
+        )
         return [str(python), str(_HERE / "arms" / script), order.as_json()]
 
     return command

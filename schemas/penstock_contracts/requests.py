@@ -237,7 +237,14 @@ class Params(Order):
     top_logprobs: int | None = Field(strict=True, default=None, ge=0, le=20)
     tools: list[dict[str, Any]] | None = Field(default=None, max_length=128)
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = Field(default=None, strict=True)
     response_format: dict[str, Any] | None = None
+    logit_bias: dict[str, float] | None = Field(default=None, max_length=1024)
+    reasoning_effort: str | None = Field(default=None, min_length=1, max_length=32)
+    verbosity: str | None = Field(default=None, min_length=1, max_length=32)
+    user: str | None = Field(default=None, max_length=512)
+    safety_identifier: str | None = Field(default=None, max_length=512)
+    prompt_cache_key: str | None = Field(default=None, max_length=512)
 
 
 class JobRequest(Order):

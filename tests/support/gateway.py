@@ -288,15 +288,27 @@ class GatewayBench:
 
 
 class OpenCall:
-    """A GET that is still being answered."""
+    """A request that is still being answered: a GET, or with a body a POST."""
 
-    def __init__(self, bench: GatewayBench, path: str) -> None:
+    def __init__(
+        self,
+        bench: GatewayBench,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._body = b"" if body is None else json.dumps(body).encode()
+        self._is_read = body is None
         self._text = ""
         self._grown = asyncio.Event()
         self._left: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(
-            bench.frame(bench.scope("GET", path), self._receive, self._send)
-        )
+        method = "GET" if body is None else "POST"
+        sent = {**({} if body is None else {"content-type": "application/json"}), **(headers or {})}
+        scope = bench.scope(method, path, headers=sent)
+        self._task = asyncio.create_task(bench.frame(scope, self._receive, self._send))
 
     async def until(self, part: str) -> None:
         """Return once the answer contains the text."""
@@ -317,9 +329,17 @@ class OpenCall:
         await self.end()
 
     async def _receive(self) -> dict[str, Any]:
-        return await self._left
+        if not self._is_read:
+            self._is_read = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        return await asyncio.shield(self._left)
 
     async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {
+                name.decode().lower(): value.decode() for name, value in message["headers"]
+            }
         self._text += message.get("body", b"").decode()
         self._grown.set()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,8 +22,7 @@ from gateway.frame import Frame
 from gateway.http import Answer, ClientGoneError, StreamAnswer, problem
 from gateway.metrics import GatewayMetrics
 from gateway.openapi import VERSION, openapi_bytes, openapi_document
-from gateway.routes import Endpoints
-from gateway.surface import SURFACE
+from gateway.surface import AREAS
 
 __all__ = ["create_app"]
 
@@ -42,9 +41,12 @@ _CLIENT_CLOSED = 499
 
 
 def create_app(
-    endpoints: Endpoints, *, metrics: GatewayMetrics, randomness: Callable[[int], bytes]
+    endpoints: Mapping[str, object],
+    *,
+    metrics: GatewayMetrics,
+    randomness: Callable[[int], bytes],
 ) -> Frame:
-    """The application of one gateway."""
+    """The application of one gateway; `endpoints` has an object for each of `AREAS`."""
     app = FastAPI(
         title="Penstock gateway",
         version=VERSION,
@@ -55,11 +57,12 @@ def create_app(
     )
     app.openapi = openapi_document  # type: ignore[method-assign]  # FastAPI's documented way to replace it
     fast: dict[tuple[str, str], Endpoint] = {}
-    for spec in SURFACE:
-        endpoint = _guarded(getattr(endpoints, spec.handler))
-        app.add_route(spec.path, endpoint, methods=[spec.method], name=spec.handler)  # type: ignore[arg-type]  # an Answer is an ASGI app, as Starlette asks
-        if "{" not in spec.path:
-            fast[spec.method, spec.path] = endpoint
+    for area, specs in AREAS.items():
+        for spec in specs:
+            endpoint = _guarded(getattr(endpoints[area], spec.handler))
+            app.add_route(spec.path, endpoint, methods=[spec.method], name=spec.handler)  # type: ignore[arg-type]  # an Answer is an ASGI app, as Starlette asks
+            if "{" not in spec.path:
+                fast[spec.method, spec.path] = endpoint
     document = cache(openapi_bytes)
 
     async def serve_document(_: Request) -> Answer:

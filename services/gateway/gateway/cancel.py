@@ -6,7 +6,7 @@ from penstock_contracts.state import JobState
 from penstock_kit.auth.principal import Principal
 from penstock_kit.clock import Clock
 from penstock_kit.control import cancel_record
-from penstock_kit.kafka.ports import DeliveryUnknown, Producer, ProducerFull
+from penstock_kit.kafka.ports import Ack, DeliveryUnknown, Producer, ProducerFull
 
 from gateway.errors import ApiError
 
@@ -39,3 +39,21 @@ class Canceller:
                 "broker_busy", message, retry_after_s=error.retry_after_s or 1.0
             ) from error
         return True
+
+    def cancel_soon(self, principal: Principal, job: str) -> bool:
+        """The same for a job of the caller's own that surely runs, without waiting.
+
+        False: the log has no room for the order, and the job goes on.
+        """
+        record = cancel_record(
+            job, tenant=principal.tenant, by=principal.user, now=self._clock.now()
+        )
+        try:
+            self._producer.send_soon(record, _ignore)
+        except ProducerFull:
+            return False
+        return True
+
+
+def _ignore(_ack: Ack | None, _error: Exception | None) -> None:
+    """Whoever left asks for nothing any more."""

@@ -12,8 +12,11 @@ from typing import Final
 __all__ = ["REGISTRY", "ErrorKind"]
 
 _INVALID: Final = "invalid_request_error"
-_AUTH: Final = "authentication_error"
+_AUTH: Final = _INVALID
+"""OpenAI calls a wrong key a wrong request, and clients tell by the status."""
 _RATE: Final = "rate_limit_error"
+_REQUESTS: Final = "requests"
+"""What OpenAI names as the thing that there were too many of."""
 _SERVER: Final = "server_error"
 _JOB: Final = "job_error"
 
@@ -200,7 +203,7 @@ _KINDS: Final = (
     ErrorKind(
         "rate_limit_exceeded",
         429,
-        _RATE,
+        _REQUESTS,
         "A limit of requests is used up",
         "Send the request again after `Retry-After`; `RateLimit` shows how each limit stands.",
         should_retry=True,
@@ -279,4 +282,108 @@ _KINDS: Final = (
         should_retry=True,
     ),
 )
-REGISTRY: Final[Mapping[str, ErrorKind]] = {kind.code: kind for kind in _KINDS}
+
+
+def _wrong_body(code: str, title: str, remedy: str) -> ErrorKind:
+    return ErrorKind(code, 400, _INVALID, title, remedy)
+
+
+_OPENAI: Final = (
+    _wrong_body(
+        "missing_required_parameter",
+        "A required field is missing",
+        "Add the field that `error.param` names.",
+    ),
+    _wrong_body(
+        "unknown_parameter",
+        "There is no such field",
+        "Leave out the field that `error.param` names, or correct its name.",
+    ),
+    _wrong_body(
+        "unsupported_parameter",
+        "OpenAI has this field, this deployment does not",
+        "Leave it out; the message says why, docs/openai.md lists all of them.",
+    ),
+    _wrong_body(
+        "unsupported_value",
+        "OpenAI takes this value, this deployment does not",
+        "Use another value; the message says why.",
+    ),
+    _wrong_body(
+        "invalid_type",
+        "A field has the wrong type",
+        "Send the type that the message asks for.",
+    ),
+    _wrong_body(
+        "invalid_value",
+        "A field has a value that makes no sense",
+        "Use a value that the message allows.",
+    ),
+    _wrong_body("integer_below_min_value", "A whole number is too small", "Send a larger one."),
+    _wrong_body("integer_above_max_value", "A whole number is too large", "Send a smaller one."),
+    _wrong_body("decimal_below_min_value", "A number is too small", "Send a larger one."),
+    _wrong_body("decimal_above_max_value", "A number is too large", "Send a smaller one."),
+    _wrong_body("empty_array", "An array is empty", "Put at least one item into it."),
+    _wrong_body("array_below_min_length", "An array is too short", "Send more items."),
+    _wrong_body("array_above_max_length", "An array is too long", "Send fewer items."),
+    _wrong_body("empty_string", "A string is empty", "Send at least one character."),
+    _wrong_body("string_below_min_length", "A string is too short", "Send a longer one."),
+    _wrong_body("string_above_max_length", "A string is too long", "Send a shorter one."),
+    _wrong_body(
+        "object_above_max_properties", "An object has too many members", "Send fewer members."
+    ),
+    ErrorKind(
+        "model_not_found",
+        404,
+        _INVALID,
+        "The model is not known here",
+        "`GET /v1/models` lists the models.",
+    ),
+    ErrorKind(
+        "job_refused",
+        400,
+        _INVALID,
+        "The worker or the provider refused the request for good",
+        "`error` tells why; correct the request.",
+    ),
+    ErrorKind(
+        "job_rate_limited",
+        429,
+        _RATE,
+        "The provider had no room, also after all retries",
+        "Send the request again later.",
+        should_retry=True,
+    ),
+    ErrorKind(
+        "job_gave_up",
+        500,
+        _SERVER,
+        "The job failed, also after all retries",
+        "`error` tells why; the job's dead letter has the details.",
+    ),
+    ErrorKind(
+        "still_running",
+        504,
+        _SERVER,
+        "The answer is not there yet",
+        "The job runs on. Look at the job that `x-penstock-job` names, or send the request again "
+        "with its Idempotency-Key: it goes on where it is.",
+    ),
+    ErrorKind(
+        "gateway_draining",
+        503,
+        _SERVER,
+        "This gateway is being stopped",
+        "Send the request again; with an Idempotency-Key it goes on where it is.",
+        should_retry=True,
+    ),
+    ErrorKind(
+        "stream_reset",
+        500,
+        _SERVER,
+        "A retry of the job gave another text than what was sent already",
+        "Send the request again with its Idempotency-Key: it brings the whole answer.",
+        should_retry=True,
+    ),
+)
+REGISTRY: Final[Mapping[str, ErrorKind]] = {kind.code: kind for kind in (*_KINDS, *_OPENAI)}

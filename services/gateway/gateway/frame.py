@@ -51,8 +51,13 @@ class Frame:
 
         async def send_framed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
-                self._count(scope, message["status"], self._clock() - began)
+                took_s = self._clock() - began
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id),
+                    (b"openai-processing-ms", b"%d" % (took_s * 1000)),
+                ]
+                self._count(scope, message["status"], took_s)
             await send(message)
 
         endpoint = self._fast.get((scope["method"], scope["path"]))

@@ -21,6 +21,7 @@ __all__ = [
     "named_headers",
     "problem",
     "read_body",
+    "until_gone",
 ]
 
 Scope = MutableMapping[str, Any]
@@ -78,19 +79,26 @@ class StreamAnswer:
         headers: Iterable[tuple[bytes, bytes]],
         stall_s: float,
         on_close: Callable[[], None] | None = None,
+        on_gone: Callable[[], None] | None = None,
     ) -> None:
+        """`on_gone` is called if the caller left before the last piece, before `on_close`."""
         self.headers: RawHeaders = list(headers)
         self._pieces = pieces
         self._stall_s = stall_s
         self._on_close = on_close
+        self._on_gone = on_gone
+        self._is_stalled = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the pieces end."""
         del scope
         sending = asyncio.create_task(self._send(send), name="stream send")
-        leaving = asyncio.create_task(_until_gone(receive), name="stream watch")
+        leaving = asyncio.create_task(until_gone(receive), name="stream watch")
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            has_left = self._is_stalled or not sending.done()
+            if has_left and self._on_gone is not None:
+                self._on_gone()
         finally:
             leaving.cancel()
             sending.cancel()
@@ -109,12 +117,13 @@ class StreamAnswer:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            return
+            self._is_stalled = True
         finally:
             await self._pieces.aclose()  # type: ignore[attr-defined]  # every iterator given here is a generator
 
 
-async def _until_gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Return when the caller has hung up. Only once the body was read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -25,7 +25,8 @@ from pydantic.json_schema import models_json_schema
 from gateway.error_kinds import REGISTRY
 from gateway.errors import PROBLEM_TYPE
 from gateway.models import ProblemBody
-from gateway.surface import SURFACE, Good, RouteSpec
+from gateway.route_specs import Good, RouteSpec
+from gateway.surface import SURFACE
 
 __all__ = ["VERSION", "errors_page", "openapi_bytes", "openapi_document"]
 
@@ -39,6 +40,8 @@ _HEADERS: Final = {
     "Preference-Applied": "The preference that was honoured, after our limits.",
     "RateLimit-Policy": "Every limit that counted the request: `q` jobs in any `w` seconds.",
     "RateLimit": "How each limit stands: `r` left, `t` seconds until one more is free.",
+    "x-penstock-job": "Id of the job behind the answer; `/v1/jobs/{job}` knows it.",
+    "openai-processing-ms": "Milliseconds until the answer began.",
     "Link": "The next page, `rel=next`.",
 }
 
@@ -174,11 +177,10 @@ def _good(good: Good) -> dict[str, Any]:
         schema = {"oneOf": [_ref(model) for model in _OUTPUTS]}
     else:
         schema = {"type": "string"}
-    return {
-        "description": good.about,
-        "headers": headers,
-        "content": {good.media_type: {"schema": schema}},
-    }
+    content: dict[str, Any] = {good.media_type: {"schema": schema}}
+    if good.also_streams:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    return {"description": good.about, "headers": headers, "content": content}
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

@@ -61,6 +61,15 @@ class JoinedStream(Protocol):
 class Streams(Protocol):
     """Joins the stream of a job without a gap."""
 
+    def begin(
+        self,
+        scope: TenantScope,
+        job: str,
+        sink: Callable[[StreamEvent | Snapshot], None],
+    ) -> JoinedStream:
+        """The stream of a job that is not written yet: everything goes to `sink`."""
+        ...
+
     async def join(
         self,
         scope: TenantScope,

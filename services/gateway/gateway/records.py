@@ -21,6 +21,8 @@ __all__ = ["SOURCE", "RecordWriter", "RequestEvent", "Speaker"]
 
 SOURCE = "/penstock/gateway"
 """`ce_source` of everything that gateways write."""
+_PASSED_ON = ("model", "params", "priority", "conversation", "charge", "metadata", "surface")
+"""Members of a submit that go into the record as they came."""
 _CE_QUEUED = ce_event_type("queued")
 
 
@@ -140,7 +142,7 @@ def _request_value(event: RequestEvent, input_ref: dict[str, Any] | None) -> dic
         value["input"] = event.checked.input
     else:
         value["input_ref"] = input_ref
-    for name in ("model", "params", "priority", "conversation", "charge", "metadata"):
+    for name in _PASSED_ON:
         given = raw.get(name)
         if given is not None:
             value[name] = given

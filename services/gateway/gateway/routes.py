@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlencode
 
-from penstock_kit.auth.bearer import bearer_token
-from penstock_kit.auth.principal import Authenticator, AuthError, Principal
+from penstock_kit.auth.principal import Authenticator, Principal
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.telemetry.tracing import child_of
 from starlette.requests import Request
 
 from gateway.admission.bodies import BodyBudget, BodyShare
+from gateway.callers import authenticated
 from gateway.cancel import Canceller
-from gateway.errors import ApiError
 from gateway.http import Answer, StreamAnswer, named_headers, read_body
 from gateway.parameters import asked_position, check_content_type, idempotency_key, page_query
 from gateway.ports import TicketDesk
@@ -81,7 +80,7 @@ class Endpoints:
 
     async def submit_job(self, request: Request) -> Answer:
         """`POST /v1/jobs`."""
-        principal = self._principal(request)
+        principal = self._caller(request)
         headers = named_headers(request.scope)
         check_content_type(headers.get("content-type"))
         key = idempotency_key(headers.get("idempotency-key"))
@@ -93,13 +92,13 @@ class Endpoints:
 
     async def get_job(self, request: Request) -> Answer:
         """`GET /v1/jobs/{job}`."""
-        state = await self._reader.find(self._principal(request), request.path_params["job"])
+        state = await self._reader.find(self._caller(request), request.path_params["job"])
         figures = self._lines.figures(state.job)
         return Answer.of(200, self._views.of_state(state, figures=figures, with_output=True))
 
     async def get_result(self, request: Request) -> StreamAnswer:
         """`GET /v1/jobs/{job}/result`."""
-        state = await self._reader.find(self._principal(request), request.path_params["job"])
+        state = await self._reader.find(self._caller(request), request.path_params["job"])
         chunks = await self._reader.result(state)
         return StreamAnswer(
             chunks,
@@ -109,7 +108,7 @@ class Endpoints:
 
     async def follow_events(self, request: Request) -> StreamAnswer:
         """`GET /v1/jobs/{job}/events`."""
-        principal = self._principal(request)
+        principal = self._caller(request)
         after = asked_position(request)
         state = await self._reader.find(principal, request.path_params["job"])
         stream = await self._follower.open(principal, state.job, after)
@@ -122,7 +121,7 @@ class Endpoints:
 
     async def cancel_job(self, request: Request) -> Answer:
         """`POST /v1/jobs/{job}/cancel`."""
-        principal = self._principal(request)
+        principal = self._caller(request)
         state = await self._reader.find(principal, request.path_params["job"])
         was_asked = await self._canceller.cancel(principal, state)
         view = self._views.of_state(
@@ -132,7 +131,7 @@ class Endpoints:
 
     async def list_jobs(self, request: Request) -> Answer:
         """`GET /v1/jobs`."""
-        principal = self._principal(request)
+        principal = self._caller(request)
         query = page_query(request.query_params)
         page = await self._reader.page(principal, query)
         body = {
@@ -153,7 +152,7 @@ class Endpoints:
 
     async def issue_ticket(self, request: Request) -> Answer:
         """`POST /v1/socket-tickets`."""
-        principal = self._principal(request)
+        principal = self._caller(request)
         try:
             ticket = await self._tickets.issue(principal)
         except TableAway as error:
@@ -165,18 +164,8 @@ class Endpoints:
         }
         return Answer.of(201, body, [(b"cache-control", b"no-store")])
 
-    def _principal(self, request: Request) -> Principal:
-        try:
-            return self._authenticator.authenticate(
-                bearer_token(named_headers(request.scope).get("authorization"))
-            )
-        except AuthError as error:
-            challenge = 'Bearer realm="penstock"'
-            if error.code != "missing_credentials":
-                challenge += f', error="invalid_token", error_description="{error.code}"'
-            raise ApiError(
-                error.code, str(error), headers={"www-authenticate": challenge}
-            ) from None
+    def _caller(self, request: Request) -> Principal:
+        return authenticated(self._authenticator, request)
 
     async def _submit(self, request: Request, principal: Principal, key: str | None) -> Accepted:
         """Take the job; the body's bytes are given back before this returns."""

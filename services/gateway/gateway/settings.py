@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from penstock_kit.settings import Group, PlatformSettings, Seconds, require
 from penstock_kit.tail.settings import TailSettings
@@ -31,6 +31,25 @@ class GatewayGroup(Group):
         default=None,
         description="Models that jobs may name, as a JSON list; None: those of the providers file, "
         "or any if there is none.",
+    )
+    embedding_models: list[str] = Field(
+        default=["all-minilm-l6-v2-int8"],
+        description="Names of the models that the embedder serves, as a JSON list; for /v1/models "
+        "and /v1/embeddings. Empty: any name is passed on, the embedder decides.",
+    )
+    answer_within: Seconds = Field(
+        default=timedelta(minutes=30),
+        description="Longest wait for an answer of the OpenAI API; then 504, and the job runs on.",
+    )
+    drain_patience: Seconds = Field(
+        default=timedelta(seconds=8),
+        description="How long jobs of waiting callers may still end here once the process is being "
+        "stopped; then the callers are sent away.",
+    )
+    on_disconnect: Literal["cancel", "finish"] = Field(
+        default="cancel",
+        description="What becomes of a chat, completion or embedding without Idempotency-Key whose "
+        "caller hangs up: `cancel` ends it and books what was used, `finish` lets it run.",
     )
     max_body_bytes: int = Field(
         default=16 * 1024 * 1024, ge=1024, description="Larger request bodies are refused (413)."
@@ -94,5 +113,10 @@ class GatewaySettings(PlatformSettings):
         require(
             self.gateway.fresh_for < self.gateway.job_ttl,
             "PENSTOCK_GATEWAY__FRESH_FOR must be below PENSTOCK_GATEWAY__JOB_TTL",
+        )
+        require(
+            self.gateway.drain_patience < self.drain_timeout / 2,
+            "PENSTOCK_GATEWAY__DRAIN_PATIENCE must be below half of PENSTOCK_DRAIN_TIMEOUT, else "
+            "callers are cut off before they are sent away",
         )
         return self

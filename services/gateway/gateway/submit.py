@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -39,7 +40,7 @@ __all__ = ["Accepted", "Call", "PreparedJob", "Submitter"]
 log = structlog.get_logger(__name__)
 
 ROUTE = "jobs"
-"""Scope of Idempotency-Keys beside the tenant."""
+"""Scope of the Idempotency-Keys of `POST /v1/jobs` beside the tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ class Call:
     """One submit as it came: who, the body's bytes, and what its headers say."""
 
     principal: Principal
-    body: bytes
+    body: bytes = b""
     idempotency_key: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
@@ -60,6 +61,7 @@ class PreparedJob:
     event: RequestEvent
     key: str | None
     fingerprint: str | None
+    route: str = ROUTE
 
     @property
     def job(self) -> str:
@@ -124,11 +126,24 @@ class Submitter:
             ApiError: what is wrong with the body.
         """
         checked = self._checker.check(call.body)
+        return self.prepare_checked(call, checked, route=ROUTE, content=checked.raw)
+
+    def prepare_checked(
+        self, call: Call, checked: CheckedJob, *, route: str, content: Any
+    ) -> PreparedJob:
+        """Name a job that somebody else has decoded and checked; `call.body` is not looked at.
+
+        Args:
+            call: who asks, under which key.
+            checked: the job.
+            route: scope of the Idempotency-Key beside the tenant.
+            content: the decoded body, of which the fingerprint is taken.
+        """
         now = self._clock.now()
         tenant = call.principal.tenant
-        uuid = self._uuid(tenant, call.idempotency_key, now)
+        key = call.idempotency_key
         event = RequestEvent(
-            job=self._ids.issue(tenant=tenant, uuid=uuid),
+            job=self._ids.issue(tenant=tenant, uuid=self._uuid(tenant, route, key, now)),
             principal=call.principal,
             checked=checked,
             created_at=now,
@@ -137,8 +152,8 @@ class Submitter:
             traceparent=call.traceparent,
             tracestate=call.tracestate,
         )
-        fingerprint = None if call.idempotency_key is None else _fingerprint(call, checked)
-        return PreparedJob(event, call.idempotency_key, fingerprint)
+        fingerprint = None if key is None else _fingerprint(call.principal, content)
+        return PreparedJob(event, key, fingerprint, route)
 
     async def accept(self, prepared: PreparedJob) -> Accepted:
         """Let the job in, write it and wait until the broker has it.
@@ -160,9 +175,9 @@ class Submitter:
         log.debug("job.accepted", job=event.job, task=task, tenant=event.principal.tenant)
         return _accepted(event, admitted, is_demoted=event.is_demoted)
 
-    def _uuid(self, tenant: str, key: str | None, now: datetime) -> UUID:
+    def _uuid(self, tenant: str, route: str, key: str | None, now: datetime) -> UUID:
         if key is not None:
-            return self._ids.uuid_for_key(tenant=tenant, route=ROUTE, key=key)
+            return self._ids.uuid_for_key(tenant=tenant, route=route, key=key)
         return new_uuid7(now_ms=int(now.timestamp() * 1000), randomness=self._randomness(10))
 
     async def _write(self, event: RequestEvent, admitted: Admitted) -> None:
@@ -210,7 +225,7 @@ def _candidate(prepared: PreparedJob) -> Candidate:
     body = prepared.event.checked.body
     claim = None
     if prepared.key is not None and prepared.fingerprint is not None:
-        claim = KeyClaim(ROUTE, prepared.key, prepared.fingerprint)
+        claim = KeyClaim(prepared.route, prepared.key, prepared.fingerprint)
     return Candidate(
         job=prepared.job,
         principal=prepared.event.principal,
@@ -227,7 +242,7 @@ def _deadline(checked: CheckedJob, now: datetime) -> datetime | None:
     return None if seconds is None else now + timedelta(seconds=seconds)
 
 
-def _fingerprint(call: Call, checked: CheckedJob) -> str:
+def _fingerprint(principal: Principal, content: Any) -> str:
     # By content, not by bytes: a client may write the same object with other spaces or order.
-    canonical = orjson.dumps(checked.raw, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(call.principal.user.encode() + b"\n" + canonical).hexdigest()
+    canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(principal.user.encode() + b"\n" + canonical).hexdigest()

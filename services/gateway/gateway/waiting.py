@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from penstock_contracts.events import TERMINAL, Position
+from penstock_contracts.events import TERMINAL
 from penstock_contracts.snapshot import Snapshot
 from penstock_kit.tenancy import TenantScope
 
@@ -53,11 +53,13 @@ class EndWaiter:
         self._joined: JoinedStream | None = None
         self._on_close = on_close
 
-    async def begin(
-        self, streams: Streams, scope: TenantScope, job: str, *, after: Position | None
-    ) -> None:
-        """Join the job's stream."""
-        self._joined = await streams.join(scope, job, after, self._see)
+    def begin(self, streams: Streams, scope: TenantScope, job: str) -> None:
+        """Wait for a job that is not written yet."""
+        self._joined = streams.begin(scope, job, self._see)
+
+    async def join(self, streams: Streams, scope: TenantScope, job: str) -> None:
+        """Wait for a job that may run, or be over."""
+        self._joined = await streams.join(scope, job, None, self._see)
         if self._joined.snapshot is not None:
             self._see(self._joined.snapshot)
         for event in self._joined.backlog:
@@ -111,8 +113,10 @@ class EndWaiters:
         if self._is_draining:
             waiter.give_up()
         try:
-            after = None if may_exist else Position(0, 0)
-            await waiter.begin(self._streams, scope, job, after=after)
+            if may_exist:
+                await waiter.join(self._streams, scope, job)
+            else:
+                waiter.begin(self._streams, scope, job)
         except BaseException:
             waiter.close()
             raise

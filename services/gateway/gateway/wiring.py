@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random, SystemRandom
 
 from penstock_contracts.ids import JobIds
@@ -39,6 +40,8 @@ from gateway.following import EventWatcher
 from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
 from gateway.model_names import known_models
+from gateway.openai.chat.wiring import build_chat
+from gateway.openai.wiring import NativeParts, build_front_door
 from gateway.openapi import VERSION
 from gateway.ports import Blobs, Streams, TicketDesk
 from gateway.queueing import QueueLines
@@ -89,6 +92,7 @@ class Inside:
         self, clock: Clock, *, tasks: TaskCatalog, gateways: int, metrics: Metrics
     ) -> None:
         self.randomness = RandomPool().take
+        self.drains: list[Callable[[], None]] = []
         self.lines = QueueLines(clock)
         self.recent = RecentJobs()
         self.desk = AdmissionDesk(tasks, gateways=gateways, metrics=metrics, clock=clock)
@@ -170,7 +174,7 @@ def build_service(settings: GatewaySettings) -> Service:
         tail,
         streams,
         build_server(settings, frame),
-        DrainFirst(health, follower.drain, waiters.drain),
+        DrainFirst(health, follower.drain, waiters.drain, *inside.drains),
     ]
     service = Service(
         "gateway", parts, drain_timeout=settings.drain_timeout, on_drain=health.set_draining
@@ -209,7 +213,7 @@ def build_frame(
     group = settings.gateway
     ids = JobIds(settings.auth.id_secret.get_secret_value().encode())
     views = JobViews(socket_url=group.socket_url)
-    endpoints = Endpoints(
+    native = NativeParts(
         authenticator=outside.authenticator,
         submitter=_submitter(settings, outside, inside, metrics, tasks=tasks, book=book, ids=ids),
         reader=JobReader(
@@ -222,12 +226,26 @@ def build_frame(
             job_ttl=group.job_ttl,
         ),
         canceller=Canceller(producer=outside.producer, clock=outside.clock),
+        streams=outside.streams,
+        table=outside.table,
+        blobs=outside.blobs,
+        producer=outside.producer,
+        bodies=BodyBudget(group.max_body_bytes_total, inside.desk.metrics.bodies),
+        tasks=tasks,
+        clock=outside.clock,
+        randomness=inside.randomness,
+    )
+    jobs = Endpoints(
+        authenticator=native.authenticator,
+        submitter=native.submitter,
+        reader=native.reader,
+        canceller=native.canceller,
         follower=follower,
         waiters=waiters,
         tickets=outside.tickets,
         lines=inside.lines,
         views=views,
-        bodies=BodyBudget(group.max_body_bytes_total, inside.desk.metrics.bodies),
+        bodies=native.bodies,
         limits=RouteLimits(
             max_body_bytes=group.max_body_bytes,
             max_wait=group.max_wait,
@@ -237,6 +255,12 @@ def build_frame(
         socket_url=group.socket_url,
         randomness=inside.randomness,
     )
+    door = build_front_door(settings, native)
+    inside.drains.append(lambda: door.runner.drain(group.drain_patience))
+    endpoints = {
+        "jobs": jobs,
+        "openai.chat": build_chat(door),
+    }
     return create_app(endpoints, metrics=metrics, randomness=inside.randomness)
 
 

@@ -54,7 +54,7 @@ async def test_submit_when_a_limit_is_used_up_is_refused_with_every_header() -> 
     assert [reply.status for reply in replies] == [202, 202, 202, 429]
     refused = replies[3]
     assert refused.code == "rate_limit_exceeded"
-    assert refused.json["error"]["type"] == "rate_limit_error"
+    assert refused.json["error"]["type"] == "requests"
     assert 3600 <= int(refused.headers["retry-after"]) <= 3960
     assert refused.headers["x-should-retry"] == "true"
     assert refused.headers["ratelimit-policy"] == '"user-chat";q=3;w=3600'

@@ -12,7 +12,7 @@ from penstock_contracts.events import Position
 from penstock_contracts.snapshot import Snapshot
 
 from penstock_kit.jobs.view import JobTable
-from penstock_kit.streams.history import follows
+from penstock_kit.streams.history import START, follows
 from penstock_kit.streams.past import Opening, Past
 from penstock_kit.streams.snapshots import lost_at
 from penstock_kit.tail.hub import LiveEvents, Subscription
@@ -113,6 +113,13 @@ class JobStreams:
             stream.close()
             raise
 
+    def begin(self, scope: TenantScope, job: str, sink: StreamSink) -> Joined:
+        """The stream of a job that is not written yet: nothing has to be read, all is to come."""
+        stream = _Stream(self._live, self._past, scope, job, sink, on_close=self._streams.discard)
+        self._streams.add(stream)
+        stream.open_new()
+        return Joined(recovered=True, snapshot=None, position=START, backlog=[], close=stream.close)
+
     @property
     def open_streams(self) -> int:
         """How many streams have not ended, for metrics."""
@@ -151,7 +158,7 @@ class _Stream:
         self._sink = sink
         self._on_close = on_close
         self._buffer: list[TailedEvent] | None = []
-        self._place = Position(0, 0)
+        self._place = START
         self._mending: asyncio.Task[None] | None = None
         self._subscription: Subscription = live.subscribe(scope, job, self._on_event)
 
@@ -174,6 +181,9 @@ class _Stream:
             self.close,
             is_over=opening.is_over,
         )
+
+    def open_new(self) -> None:
+        self._buffer = None
 
     def close(self) -> None:
         self._end()

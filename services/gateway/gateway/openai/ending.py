@@ -1,0 +1,117 @@
+"""How a job ended, for surfaces: its output wherever it lies, or the error to answer with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from penstock_contracts.codec import encode_model
+from penstock_contracts.parts import BlobRef
+from penstock_contracts.snapshot import Snapshot
+from penstock_kit.errors import Rejected, Retryable
+from penstock_kit.tenancy import TenantScope
+
+from gateway.errors import ApiError
+from gateway.ports import Blobs
+
+__all__ = ["Ending", "Endings", "ending_of_snapshot"]
+
+_TOO_MANY = 429
+_REFUSED = frozenset({400, 413, 415, 422})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """A terminal event as plain values.
+
+    Attributes:
+        status: `completed`, `failed`, `cancelled`, `expired` or `unknown_outcome`.
+        output: of a completed job, wherever it was stored.
+        model: which model answered, where the event says so.
+    """
+
+    status: str
+    output: Mapping[str, Any] | None = None
+    usage: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    model: str | None = None
+
+    def completed_output(self) -> Mapping[str, Any]:
+        """The output.
+
+        Raises:
+            ApiError: the job ended without one; kind and sentence tell how.
+        """
+        if self.status == "completed" and self.output is not None:
+            return self.output
+        raise self.problem()
+
+    def problem(self) -> ApiError:
+        """The error that a job that did not complete is answered with."""
+        if self.status == "cancelled":
+            return ApiError("job_cancelled", "the job was cancelled; send it again if it is wanted")
+        if self.status == "expired":
+            message = "the job was not started before its deadline; nothing was charged"
+            return ApiError("job_expired", message)
+        error = self.error or {}
+        message = str(error.get("message") or "the job ended without a result")
+        told = {
+            "message": message,
+            "type": error.get("type") or "server_error",
+            "param": error.get("param"),
+            "code": error.get("code"),
+        }
+        return ApiError(_kind(error), message, members={"error": told})
+
+
+class Endings:
+    """Reads terminal events."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def read(self, scope: TenantScope, value: Mapping[str, Any]) -> Ending:
+        """The ending that a decoded terminal event, or a snapshot as one, tells of.
+
+        Raises:
+            ApiError: blobs_unavailable, result_gone.
+        """
+        output = value.get("output")
+        if output is None and value.get("output_ref") is not None:
+            output = await self._fetch(scope, BlobRef.model_validate(value["output_ref"]))
+        return Ending(
+            status=str(value["type"]),
+            output=output,
+            usage=value.get("usage"),
+            error=value.get("error"),
+            model=value.get("model"),
+        )
+
+    async def _fetch(self, scope: TenantScope, ref: BlobRef) -> Any:
+        try:
+            pieces = [piece async for piece in self._blobs.stream(scope, ref)]
+        except Retryable as error:
+            message = "the store for large results does not answer; ask again later"
+            raise ApiError(
+                "blobs_unavailable", message, retry_after_s=error.retry_after_s or 2.0
+            ) from error
+        except Rejected as error:
+            raise ApiError("result_gone", "the result of this job is no longer stored") from error
+        return orjson.loads(b"".join(pieces))
+
+
+def ending_of_snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    """A terminal snapshot in the shape of a terminal event."""
+    value: dict[str, Any] = orjson.loads(encode_model(snapshot))
+    return {**value, "type": snapshot.status.value}
+
+
+def _kind(error: Mapping[str, Any]) -> str:
+    status = error.get("provider_status")
+    if status == _TOO_MANY or error.get("type") == "rate_limit_error":
+        return "job_rate_limited"
+    if status in _REFUSED or error.get("type") == "invalid_request_error":
+        return "job_refused"
+    return "job_gave_up"

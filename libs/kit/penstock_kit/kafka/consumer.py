@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
@@ -29,6 +30,8 @@ _STATISTICS_EVERY_MS: Final = 5000
 """How often the client tells when each broker was last heard; an idle member hears one at least
 every five seconds (heartbeats), so that 15 s of silence are never an accident."""
 _UNKNOWN: Final = -1
+_WAKE_TIMEOUT_S: Final = 0.5
+_END_OF_LOG: Final = -1
 
 
 class GroupConsumer:
@@ -173,6 +176,7 @@ class GroupConsumer:
     ) -> None:
         if not partitions:
             client.incremental_assign([])
+            self._wake_fetchers(client)
             return
         committed = self._committed_by(client, partitions)
         positions = {place: offset for place, (offset, _) in committed.items()}
@@ -188,6 +192,7 @@ class GroupConsumer:
         self._epoch += 1
         notes = {place: note for place, (_, note) in committed.items() if note}
         self._on_change(Assignment(self._epoch, added=positions, notes=notes))
+        self._wake_fetchers(client)
 
     def _committed_by(
         self, client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]
@@ -216,12 +221,29 @@ class GroupConsumer:
                 }
         return {TopicPartition(one.topic, one.partition): (_UNKNOWN, "") for one in partitions}
 
+    def _wake_fetchers(self, client: confluent_kafka.Consumer) -> None:
+        """End the rest of partitions that stay.
+
+        Every rebalance pauses all of them, and librdkafka does not tell the threads that fetch
+        when they may go on: they sleep for another 100 ms, unless they have something to send.
+        So they get the cheapest request there is. Its answer is of no interest.
+        """
+        staying = [
+            confluent_kafka.TopicPartition(*place, _END_OF_LOG)
+            for place in self._owned
+            if place not in self._paused
+        ]
+        if staying:
+            with contextlib.suppress(KafkaException):
+                client.offsets_for_times(staying, timeout=_WAKE_TIMEOUT_S)
+
     def _on_revoke(
         self, client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]
     ) -> None:
         self._give_up(partitions, lost=False)
         if not self._is_closed:
             client.incremental_unassign(partitions)
+            self._wake_fetchers(client)
 
     def _on_lost(
         self, client: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from gateway.openai.moderations.categories import CATEGORIES
-from gateway.openai.moderations.ports import ModerationRefused, ModeratorAway, Moderator
+from gateway.openai.moderations.ports import ModerationRefused, Moderator, ModeratorAway
 from gateway.openai.moderations.rules import load_rules
 from gateway.openai.moderations.upstream import UpstreamEntry, UpstreamModerator
 

@@ -378,6 +378,21 @@ _OPENAI: Final = (
         should_retry=True,
     ),
     ErrorKind(
+        "moderation_refused",
+        400,
+        _INVALID,
+        "The moderation upstream refuses the request",
+        "Send less, or another model; the operator knows what the upstream takes.",
+    ),
+    ErrorKind(
+        "moderation_unavailable",
+        503,
+        _SERVER,
+        "The moderation upstream cannot judge now",
+        "Send the request again after `Retry-After`.",
+        should_retry=True,
+    ),
+    ErrorKind(
         "stream_reset",
         500,
         _SERVER,

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from penstock_kit.settings import Group, PlatformSettings, Seconds, require
 from penstock_kit.tail.settings import TailSettings
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 __all__ = ["GatewayGroup", "GatewaySettings"]
 
@@ -45,6 +45,22 @@ class GatewayGroup(Group):
         default=timedelta(seconds=8),
         description="How long jobs of waiting callers may still end here once the process is being "
         "stopped; then the callers are sent away.",
+    )
+    moderation_rules_file: Path | None = Field(
+        default=None,
+        description="Rules of `/v1/moderations`; None: those that come along. See docs/openai.md.",
+    )
+    moderation_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Base URL, before `/moderations`, of an OpenAI-compatible upstream that judges "
+        "instead of the rules.",
+    )
+    moderation_api_key: SecretStr | None = Field(
+        default=None, description="Bearer key of the moderation upstream."
+    )
+    moderation_timeout: Seconds = Field(
+        default=timedelta(seconds=10), description="Longest wait for the moderation upstream."
     )
     on_disconnect: Literal["cancel", "finish"] = Field(
         default="cancel",

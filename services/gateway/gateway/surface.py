@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.openai.chat.surface import CHAT_SURFACE
+from gateway.openai.moderations.surface import MODERATIONS_SURFACE
 from gateway.route_specs import RouteSpec
 from gateway.surface_of_jobs import JOBS_SURFACE
 
@@ -14,5 +15,6 @@ __all__ = ["AREAS", "SURFACE"]
 AREAS: Final[Mapping[str, tuple[RouteSpec, ...]]] = {
     "jobs": JOBS_SURFACE,
     "openai.chat": CHAT_SURFACE,
+    "openai.moderations": MODERATIONS_SURFACE,
 }
 SURFACE: Final = tuple(spec for specs in AREAS.values() for spec in specs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random, SystemRandom
 
 from penstock_contracts.ids import JobIds
@@ -41,6 +41,7 @@ from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
 from gateway.model_names import known_models
 from gateway.openai.chat.wiring import build_chat
+from gateway.openai.moderations.wiring import build_moderations, build_moderator
 from gateway.openai.wiring import NativeParts, build_front_door
 from gateway.openapi import VERSION
 from gateway.ports import Blobs, Streams, TicketDesk
@@ -93,6 +94,7 @@ class Inside:
     ) -> None:
         self.randomness = RandomPool().take
         self.drains: list[Callable[[], None]] = []
+        self.closings: list[Callable[[], Awaitable[None]]] = []
         self.lines = QueueLines(clock)
         self.recent = RecentJobs()
         self.desk = AdmissionDesk(tasks, gateways=gateways, metrics=metrics, clock=clock)
@@ -173,6 +175,7 @@ def build_service(settings: GatewaySettings) -> Service:
         credentials,
         tail,
         streams,
+        _Closings(inside.closings),
         build_server(settings, frame),
         DrainFirst(health, follower.drain, waiters.drain, *inside.drains),
     ]
@@ -257,9 +260,12 @@ def build_frame(
     )
     door = build_front_door(settings, native)
     inside.drains.append(lambda: door.runner.drain(group.drain_patience))
+    moderator = build_moderator(group)
+    inside.closings.append(moderator.close)
     endpoints = {
         "jobs": jobs,
         "openai.chat": build_chat(door),
+        "openai.moderations": build_moderations(door, moderator),
     }
     return create_app(endpoints, metrics=metrics, randomness=inside.randomness)
 
@@ -323,6 +329,20 @@ class _RedisPart:
 
     async def stop(self) -> None:
         await self._redis.aclose()
+
+
+class _Closings:
+    """Closes what endpoints have opened, once the server is gone."""
+
+    def __init__(self, closings: list[Callable[[], Awaitable[None]]]) -> None:
+        self._closings = closings
+
+    async def start(self) -> None:
+        """Everything opens by its first use."""
+
+    async def stop(self) -> None:
+        for close in self._closings:
+            await close()
 
 
 class _ProducerPart:

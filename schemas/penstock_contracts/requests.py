@@ -139,13 +139,30 @@ class GenerateInput(Order):
         return self
 
 
-class EmbedInput(Order):
-    """Input of an `embed` task."""
+TokenIds = Annotated[
+    list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1, max_length=8192)
+]
 
-    texts: list[NonEmpty] = Field(min_length=1, max_length=2048)
+
+class EmbedInput(Order):
+    """Input of an `embed` task: texts, or token lists of the embedding model's own vocabulary."""
+
+    texts: list[NonEmpty] | None = Field(default=None, min_length=1, max_length=2048)
+    tokens: list[TokenIds] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2048,
+        description="Ids without those that the model adds itself, such as [CLS].",
+    )
     dimensions: int | None = Field(
         strict=True, default=None, gt=0, description="Refused where the model cannot shorten."
     )
+
+    @model_validator(mode="after")
+    def _one_input(self) -> Self:
+        if (self.texts is None) == (self.tokens is None):
+            raise ValueError("give exactly one of texts and tokens")
+        return self
 
 
 class Document(Order):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
+from embedder.errors import UnusableText
 from embedder.fake_model import FakeModel
 from embedder.local_model import LocalModel
 from embedder.ports import EmbeddingModel
@@ -62,6 +63,27 @@ async def test_tokenize_when_text_has_nothing_to_read_counts_added_tokens_only(
     [blank] = await model.tokenize([" \n\t "])
 
     assert blank.tokens == model.spec.added_tokens
+
+
+async def test_from_ids_when_a_token_is_foreign_names_its_list(model: EmbeddingModel) -> None:
+    with pytest.raises(UnusableText) as refused:
+        await model.from_ids([[1, 2], [3, 10**7]])
+
+    assert (refused.value.code, refused.value.index) == ("unknown_token", 1)
+
+
+async def test_from_ids_when_a_tokenizer_made_them_gives_the_vector_of_the_text() -> None:
+    model = LocalModel(local_spec(ModelSettings()), threads=1)
+    await model.start()
+    [text] = await model.tokenize([TEXTS[1]])
+    assert text.ids is not None
+
+    [same] = await model.from_ids([text.ids[1:-1].tolist()])
+    vectors = (await model.embed([text, same])).vectors
+    await model.stop()
+
+    assert same.tokens == text.tokens
+    assert np.allclose(vectors[0], vectors[1], atol=1e-5)
 
 
 async def test_stop_when_called_twice_or_unstarted_is_quiet() -> None:

@@ -62,9 +62,7 @@ class Tasks:
 
     async def _embed(self, asked: EmbedInput, bill: Bill) -> EmbedOutput:
         dimensions = self._dimensions(asked.dimensions)
-        texts = await self._tokenized(
-            asked.texts, [f"input.texts.{index}" for index in range(len(asked.texts))]
-        )
+        texts = await self._texts(asked)
         vectors = await self._vectors(texts, bill, urgency=Urgency.BULK, dimensions=dimensions)
         return EmbedOutput(
             model=self._model.spec.name, dimensions=vectors.shape[1], vectors=vectors.tolist()
@@ -151,10 +149,22 @@ class Tasks:
         bill.add(share, counted=counted)
         return share.vectors
 
+    async def _texts(self, asked: EmbedInput) -> list[TokenizedText]:
+        if asked.tokens is not None:
+            lists = await self._model.from_ids(asked.tokens)
+            fields = [f"input.tokens.{index}" for index in range(len(lists))]
+            return self._checked(lists, fields)
+        texts = asked.texts or []
+        return await self._tokenized(texts, [f"input.texts.{index}" for index in range(len(texts))])
+
     async def _tokenized(self, texts: Sequence[str], fields: Sequence[str]) -> list[TokenizedText]:
-        """The texts with their lengths; one that cannot be embedded whole is refused, never cut."""
+        return self._checked(await self._model.tokenize(texts), fields)
+
+    def _checked(
+        self, tokenized: list[TokenizedText], fields: Sequence[str]
+    ) -> list[TokenizedText]:
+        """The texts; one that cannot be embedded whole is refused, never cut."""
         spec = self._model.spec
-        tokenized = await self._model.tokenize(texts)
         for index, (text, field) in enumerate(zip(tokenized, fields, strict=True)):
             if text.tokens <= spec.added_tokens:
                 raise UnusableText(

@@ -27,6 +27,7 @@ __all__ = [
     "StoreLocked",
     "UnsupportedOption",
     "UnusableText",
+    "unknown_token",
 ]
 
 
@@ -64,6 +65,18 @@ class UnusableText(Rejected):
     ) -> None:
         super().__init__(message, code=code, field=field)
         self.index = index
+
+
+def unknown_token(index: int, token: int, *, vocabulary: int) -> UnusableText:
+    """The error for a token list with an id that no token has."""
+    field = f"input.tokens.{index}"
+    return UnusableText(
+        f"{field}: token {token} is not in the model's vocabulary of {vocabulary} tokens; send "
+        "ids of this model's own tokenizer, or the text itself",
+        code="unknown_token",
+        field=field,
+        index=index,
+    )
 
 
 class UnsupportedOption(Rejected):

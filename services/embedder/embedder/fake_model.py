@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embedder.errors import unknown_token
 from embedder.ports import Embedded, ModelSpec, TokenizedText, Vectors, Word
 from embedder.vectors import unit_rows
 
 __all__ = ["FakeModel"]
 
+_VOCABULARY = 1000
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
@@ -33,6 +35,14 @@ class FakeModel:
     async def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """One token per word or punctuation mark."""
         return [TokenizedText(text, len(_WORD.findall(text))) for text in texts]
+
+    async def from_ids(self, lists: Sequence[Sequence[int]]) -> list[TokenizedText]:
+        """Each id is a word of its own."""
+        for index, ids in enumerate(lists):
+            for token in ids:
+                if not 0 <= token < _VOCABULARY:
+                    raise unknown_token(index, token, vocabulary=_VOCABULARY)
+        return [TokenizedText(" ".join(f"word{token}" for token in ids), len(ids)) for ids in lists]
 
     async def words(self, text: str) -> list[Word]:
         """The same words."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedder.errors import ModelMissing
+from embedder.errors import ModelMissing, unknown_token
 from embedder.ports import Embedded, ModelSpec, TokenizedText, Word
 from embedder.vectors import mean_pooled, unit_rows
 from embedder.weights import find_model_file, read_tokenizer_json
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalModel"]
 
-_ADDED_TOKENS = 2
-"""[CLS] and [SEP]."""
+_FRAME = ("[CLS]", "[SEP]")
+_ADDED_TOKENS = len(_FRAME)
 
 
 class LocalModel:
@@ -81,6 +81,18 @@ class LocalModel:
             for text, encoding in zip(texts, encodings, strict=True)
             for ids in (np.array(encoding.ids, dtype=np.int64),)
         ]
+
+    async def from_ids(self, lists: Sequence[Sequence[int]]) -> list[TokenizedText]:
+        """The ids with [CLS] and [SEP] around them, as the tokenizer would put them."""
+        assert self._tokenizer is not None, "start() comes first"
+        vocabulary = self._tokenizer.get_vocab_size()
+        first, last = (self._tokenizer.token_to_id(name) for name in _FRAME)
+        for index, ids in enumerate(lists):
+            unknown = next((token for token in ids if not 0 <= token < vocabulary), None)
+            if unknown is not None:
+                raise unknown_token(index, unknown, vocabulary=vocabulary)
+        framed = [np.array([first, *ids, last], dtype=np.int64) for ids in lists]
+        return [TokenizedText("", len(ids), ids) for ids in framed]
 
     async def words(self, text: str) -> list[Word]:
         """Words as the tokenizer separates them: at spaces, punctuation and each CJK character."""

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from penstock_kit.errors import Rejected
@@ -72,6 +72,10 @@ class OpenAIModel:
         """Texts with estimated lengths."""
         return [TokenizedText(text, sum(_costs(text))) for text in texts]
 
+    async def from_ids(self, lists: Sequence[Sequence[int]]) -> list[TokenizedText]:
+        """The ids as they are: the endpoint alone knows its vocabulary."""
+        return [TokenizedText("", len(ids), np.array(ids, dtype=np.int64)) for ids in lists]
+
     async def words(self, text: str) -> list[Word]:
         """Runs of letters, of digits and of other characters, with estimated costs."""
         return [
@@ -84,13 +88,30 @@ class OpenAIModel:
         self, batch: Sequence[TokenizedText], *, dimensions: int | None = None
     ) -> Embedded:
         """(batch, dimensions) float32, scaled to unit length whatever the endpoint sends."""
+        # A request takes texts or token lists; jobs of both kinds may share a batch.
+        kinds = [
+            [row for row, text in enumerate(batch) if (text.ids is None) == is_text]
+            for is_text in (True, False)
+        ]
+        vectors = np.empty((len(batch), dimensions or self.spec.dimensions), dtype=np.float32)
+        billed: int | None = 0
+        for rows in kinds:
+            if rows:
+                part = await self._embed([batch[row] for row in rows], dimensions)
+                vectors[rows] = part.vectors
+                unknown = billed is None or part.billed_tokens is None
+                billed = None if unknown else (billed or 0) + (part.billed_tokens or 0)
+        return Embedded(vectors, billed)
+
+    async def _embed(self, batch: Sequence[TokenizedText], dimensions: int | None) -> Embedded:
         import openai  # noqa: PLC0415 - loaded since start
 
         assert self._client is not None, "start() comes first"
+        asked: Any = [text.text if text.ids is None else text.ids.tolist() for text in batch]
         try:
             answer = await self._client.embeddings.create(
                 model=self.spec.name,
-                input=[text.text for text in batch],
+                input=asked,
                 dimensions=openai.omit if dimensions is None else dimensions,
                 encoding_format="float",
             )

@@ -59,8 +59,8 @@ class ModelSpec:
 class TokenizedText:
     """A text with its length in tokens, those that the model adds included.
 
-    `ids` is (tokens,) int64 for models that run here; None for remote ones, where `tokens` is an
-    estimate.
+    `ids` is (tokens,) int64 for models that run here, and wherever the caller sent ids; else None,
+    and `tokens` is an estimate.
     """
 
     text: str
@@ -107,6 +107,14 @@ class EmbeddingModel(Protocol):
 
     async def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """The texts with their lengths, nothing cut off."""
+        ...
+
+    async def from_ids(self, lists: Sequence[Sequence[int]]) -> list[TokenizedText]:
+        """Texts that came as ids of the model's own vocabulary; the model's own tokens are added.
+
+        Raises:
+            UnusableText: an id that the vocabulary does not have; `index` names the list.
+        """
         ...
 
     async def words(self, text: str) -> list[Word]:

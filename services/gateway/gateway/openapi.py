@@ -51,7 +51,7 @@ def openapi_document() -> dict[str, Any]:
     schemas = _schemas()
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for spec in SURFACE:
-        paths[spec.path][spec.method.lower()] = _operation(spec)
+        paths[spec.path.replace(":path}", "}")][spec.method.lower()] = _operation(spec)
     return {
         "openapi": "3.1.0",
         "info": {

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.openai.chat.surface import CHAT_SURFACE
+from gateway.openai.completions.surface import COMPLETIONS_SURFACE
+from gateway.openai.embeddings.surface import EMBEDDINGS_SURFACE
+from gateway.openai.models.surface import MODELS_SURFACE
 from gateway.openai.moderations.surface import MODERATIONS_SURFACE
 from gateway.route_specs import RouteSpec
 from gateway.surface_of_jobs import JOBS_SURFACE
@@ -16,5 +19,8 @@ AREAS: Final[Mapping[str, tuple[RouteSpec, ...]]] = {
     "jobs": JOBS_SURFACE,
     "openai.chat": CHAT_SURFACE,
     "openai.moderations": MODERATIONS_SURFACE,
+    "openai.completions": COMPLETIONS_SURFACE,
+    "openai.embeddings": EMBEDDINGS_SURFACE,
+    "openai.models": MODELS_SURFACE,
 }
 SURFACE: Final = tuple(spec for specs in AREAS.values() for spec in specs)

@@ -40,7 +40,11 @@ from gateway.following import EventWatcher
 from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
 from gateway.model_names import known_models
+from gateway.openai.chat.endpoints import build_chat
 from gateway.openai.chat.wiring import build_chat
+from gateway.openai.completions.endpoints import build_completions
+from gateway.openai.embeddings.endpoints import build_embeddings
+from gateway.openai.models.endpoints import build_models
 from gateway.openai.moderations.wiring import build_moderations, build_moderator
 from gateway.openai.wiring import NativeParts, build_front_door
 from gateway.openapi import VERSION
@@ -266,6 +270,9 @@ def build_frame(
         "jobs": jobs,
         "openai.chat": build_chat(door),
         "openai.moderations": build_moderations(door, moderator),
+        "openai.completions": build_completions(door),
+        "openai.embeddings": build_embeddings(door),
+        "openai.models": build_models(door),
     }
     return create_app(endpoints, metrics=metrics, randomness=inside.randomness)
 

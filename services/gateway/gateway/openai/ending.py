@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,17 +38,17 @@ class Ending:
     error: Mapping[str, Any] | None = None
     model: str | None = None
 
-    def completed_output(self) -> Mapping[str, Any]:
-        """The output.
+    def completed_output(self, where: Callable[[str], str] | None = None) -> Mapping[str, Any]:
+        """The output. `where` gives the surface's name of a field of the job's input.
 
         Raises:
             ApiError: the job ended without one; kind and sentence tell how.
         """
         if self.status == "completed" and self.output is not None:
             return self.output
-        raise self.problem()
+        raise self.problem(where)
 
-    def problem(self) -> ApiError:
+    def problem(self, where: Callable[[str], str] | None = None) -> ApiError:
         """The error that a job that did not complete is answered with."""
         if self.status == "cancelled":
             return ApiError("job_cancelled", "the job was cancelled; send it again if it is wanted")
@@ -57,10 +57,11 @@ class Ending:
             return ApiError("job_expired", message)
         error = self.error or {}
         message = str(error.get("message") or "the job ended without a result")
+        param = error.get("param")
         told = {
             "message": message,
             "type": error.get("type") or "server_error",
-            "param": error.get("param"),
+            "param": param if param is None or where is None else where(param),
             "code": error.get("code"),
         }
         return ApiError(_kind(error), message, members={"error": told})

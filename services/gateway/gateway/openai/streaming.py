@@ -16,8 +16,10 @@ from gateway.openai.feed import SnapshotItem, is_end
 from gateway.openai.under_way import Running, closed
 from gateway.ports import StreamEvent
 
-__all__ = ["PING", "SSE_HEADERS", "Chunks", "ChunkStreams", "error_chunk"]
+__all__ = ["DONE", "PING", "SSE_HEADERS", "Chunks", "ChunkStreams", "error_chunk"]
 
+DONE = b"data: [DONE]\n\n"
+"""What ends a stream of chunks that is whole."""
 PING = b": ping\n\n"
 SSE_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),

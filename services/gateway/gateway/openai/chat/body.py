@@ -11,7 +11,7 @@ from gateway.openai.chat.messages import Message
 from gateway.openai.chat.tools import AnyFormat, NamedChoice, Tool, ToolChoice
 from gateway.openai.strict import Body, by_shape, complaint, refused_value
 
-__all__ = ["ChatBody", "Metadata", "ServiceTier", "Stop", "StreamOptions"]
+__all__ = ["ChatBody", "LogitBias", "Metadata", "ServiceTier", "Stop", "StreamOptions"]
 
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],

@@ -13,15 +13,14 @@ import orjson
 from penstock_contracts.codec import dumps
 from penstock_contracts.parts import Delta
 
-from gateway.errors import ApiError
 from gateway.openai.chat.asked import ChatStyle
 from gateway.openai.chat.shapes import usage_object
 from gateway.openai.feed import SnapshotItem
+from gateway.openai.repeats import SentText, stream_reset
+from gateway.openai.streaming import DONE
 from gateway.ports import StreamEvent
 
-__all__ = ["DONE", "ChatChunks"]
-
-DONE = b"data: [DONE]\n\n"
+__all__ = ["ChatChunks"]
 
 _Key = tuple[str, int, int]
 """Kind of delta, choice, and index of the tool call."""
@@ -43,16 +42,10 @@ class ChatChunks:
         )
         self._tail = b'],"usage":null}\n\n' if style.with_usage else b"]}\n\n"
         self._with_usage = style.with_usage
-        self._sent: dict[_Key, list[str]] = {}
-        self._repeats: dict[_Key, str] = {}
+        self._sent = SentText()
         self._greeted: set[int] = set()
         self._names: dict[_Key, str | None] = {}
         self._attempt = 0
-
-    @property
-    def has_sent(self) -> bool:
-        """Whether any output has gone out."""
-        return bool(self._greeted)
 
     def of(self, item: StreamEvent | SnapshotItem) -> bytes:
         """The chunks of one event, perhaps none. The end of the job is for `finish`.
@@ -63,7 +56,7 @@ class ChatChunks:
         kind, attempt = item.type, item.position.attempt
         if attempt != self._attempt or kind in _ANEW:
             self._attempt = attempt
-            self._begin_anew()
+            self._sent.begin_anew()
         if kind == "delta":
             return self._deltas(orjson.loads(item.value)["deltas"])
         if isinstance(item, SnapshotItem):
@@ -76,7 +69,7 @@ class ChatChunks:
         Raises:
             ApiError: stream_reset.
         """
-        self._begin_anew()
+        self._sent.begin_anew()
         pieces = []
         for choice in output["choices"]:
             pieces.append(self._deltas(_deltas_of(choice)))
@@ -87,15 +80,11 @@ class ChatChunks:
                 dumps(choice["finish_reason"]),
             )
             pieces.append(self._head + body + self._tail)
-        if any(self._repeats.values()):
-            raise _reset()
+        self._sent.check_all_told()
         if self._with_usage:
             pieces.append(self._head + b'],"usage":%b}\n\n' % dumps(usage_object(usage)))
         pieces.append(DONE)
         return b"".join(pieces)
-
-    def _begin_anew(self) -> None:
-        self._repeats = {key: "".join(texts) for key, texts in self._sent.items()}
 
     def _deltas(self, deltas: Iterable[Mapping[str, Any]]) -> bytes:
         pieces = []
@@ -123,7 +112,7 @@ class ChatChunks:
 
     def _text(self, choice: int, delta: Mapping[str, Any]) -> bytes | None:
         kind, text = delta["type"], delta["text"]
-        fresh = self._fresh((kind, choice, 0), text)
+        fresh = self._sent.fresh((kind, choice, 0), text)
         if not fresh:
             return None
         # Token probabilities belong to whole pieces: of a piece that was sent in part, none.
@@ -142,14 +131,14 @@ class ChatChunks:
         name = delta.get("name")
         function: dict[str, Any] = {}
         call: dict[str, Any] = {"index": index}
-        if key not in self._sent:
+        if not self._sent.knows(key):
             # A later attempt's own id is dropped: the caller knows the call by the first.
             call |= {"id": delta.get("id") or f"call_{index}", "type": "function"}
             function["name"] = name or ""
             self._names[key] = name
         elif name is not None and name != self._names[key]:
-            raise _reset()
-        fresh = self._fresh(key, delta.get("arguments") or "")
+            raise stream_reset()
+        fresh = self._sent.fresh(key, delta.get("arguments") or "")
         if not fresh and not function:
             return None
         call["function"] = {**function, "arguments": fresh}
@@ -157,24 +146,6 @@ class ChatChunks:
             choice,
             dumps(call),
         )
-
-    def _fresh(self, key: _Key, text: str) -> str:
-        """What of a piece has not been sent."""
-        sent = self._sent.get(key)
-        if sent is None:
-            sent = self._sent[key] = []
-        elif self._repeats:
-            known = self._repeats.get(key, "")
-            if known:
-                if known.startswith(text):
-                    self._repeats[key] = known[len(text) :]
-                    return ""
-                if not text.startswith(known):
-                    raise _reset()
-                self._repeats[key] = ""
-                text = text[len(known) :]
-        sent.append(text)
-        return text
 
 
 def _plain(delta: Delta) -> dict[str, Any]:
@@ -190,11 +161,3 @@ def _deltas_of(choice: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             yield delta | ({"logprobs": choice.get("logprobs")} if kind == "text" else {})
     for place, call in enumerate(choice.get("tool_calls") or ()):
         yield {"type": "tool_call", "choice": index, "index": place, **call}
-
-
-def _reset() -> ApiError:
-    message = (
-        "the job was tried again and now answers otherwise than what was sent already; send the "
-        "request again with its Idempotency-Key (use one to be able to) to get the whole answer"
-    )
-    return ApiError("stream_reset", message)

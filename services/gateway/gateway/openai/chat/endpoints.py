@@ -13,8 +13,9 @@ from gateway.openai.known_models import KnownModels
 from gateway.openai.running import Came, Runner
 from gateway.openai.streaming import ChunkStreams
 from gateway.openai.under_way import Running
+from gateway.openai.wiring import FrontDoor
 
-__all__ = ["ChatEndpoints"]
+__all__ = ["ChatEndpoints", "build_chat"]
 
 
 class ChatEndpoints:
@@ -50,6 +51,11 @@ class ChatEndpoints:
             style=style,
         )
         return Answer.of(200, value, running.headers())
+
+
+def build_chat(door: FrontDoor) -> ChatEndpoints:
+    """The endpoints."""
+    return ChatEndpoints(runner=door.runner, models=door.models, streams=door.chunk_streams)
 
 
 def _chunks(running: Running, style: ChatStyle) -> ChatChunks:

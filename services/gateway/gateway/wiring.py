@@ -41,7 +41,6 @@ from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
 from gateway.model_names import known_models
 from gateway.openai.chat.endpoints import build_chat
-from gateway.openai.chat.wiring import build_chat
 from gateway.openai.completions.endpoints import build_completions
 from gateway.openai.embeddings.endpoints import build_embeddings
 from gateway.openai.models.endpoints import build_models

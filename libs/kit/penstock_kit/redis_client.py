@@ -25,7 +25,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.settings import RedisSettings
 
-__all__ = ["RedisClient", "Script", "connect_redis", "load_script", "redis_errors"]
+__all__ = ["RedisClient", "Script", "connect_redis", "load_script", "redis_errors", "script_source"]
 
 RedisClient = Redis
 """What `connect_redis` makes; named here so that nobody else imports the client library."""
@@ -140,5 +140,9 @@ class Script:
 
 def load_script(redis: RedisClient, name: str) -> Script:
     """One of the kit's scripts, `penstock_kit/jobs/lua/<name>.lua`."""
-    source = resources.files("penstock_kit.jobs").joinpath(f"lua/{name}.lua").read_text("utf-8")
-    return Script(redis, source)
+    return Script(redis, script_source(name))
+
+
+def script_source(name: str) -> str:
+    """The text of one of the kit's scripts."""
+    return resources.files("penstock_kit.jobs").joinpath(f"lua/{name}.lua").read_text("utf-8")

@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from penstock_kit.redis_client import RedisClient
 
-__all__ = ["ScriptLine"]
+__all__ = ["Argument", "ScriptLine"]
 
 _MAX_CALLS = 256
 """Per round trip; a script of 50 us keeps Redis for 13 ms then."""
@@ -38,8 +38,10 @@ class ScriptLine:
     """
 
     def __init__(self, redis: RedisClient, source: str) -> None:
-        self._pool = redis.connection_pool
-        self._timeout_s: float | None = self._pool.connection_kwargs.get("socket_timeout")
+        self._redis = redis
+        self._timeout_s: float | None = redis.connection_pool.connection_kwargs.get(
+            "socket_timeout"
+        )
         self._source = source
         self._sha = hashlib.sha1(source.encode()).hexdigest()  # noqa: S324 - how Redis names scripts
         self._waiting: list[_Call] = []
@@ -48,12 +50,26 @@ class ScriptLine:
 
     async def call(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run the script once and return its reply."""
+        return await self._queued(keys, arguments)
+
+    async def call_many(
+        self, calls: Iterable[tuple[Sequence[str], Sequence[Argument]]]
+    ) -> list[Any]:
+        """Run for each (keys, arguments), in order; raises the first error after all ran."""
+        waiting = [self._queued(keys, arguments) for keys, arguments in calls]
+        replies = await asyncio.gather(*waiting, return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        return replies
+
+    def _queued(self, keys: Sequence[str], arguments: Sequence[Argument]) -> asyncio.Future[Any]:
         command = _packed(("EVALSHA", self._sha, len(keys), *keys, *arguments))
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Call(command, reply))
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work(), name="script line")
-        return await reply
+        return reply
 
     async def stop(self) -> None:
         """Answer who waits, each within the client's time-out, then close; works twice."""
@@ -104,8 +120,9 @@ class ScriptLine:
         return await self._exchange(commands)
 
     async def _send(self, commands: list[bytes]) -> list[Any]:
+        pool = self._redis.connection_pool
         if self._connection is None:
-            connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]
             await connection.connect()
             connection.socket_timeout = None  # one limit per round trip instead of two per call
             self._connection = connection

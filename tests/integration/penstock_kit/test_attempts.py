@@ -27,9 +27,11 @@ from penstock_kit.jobs.coverage import EventLog, FoldMarks
 from penstock_kit.jobs.fold import FoldPolicy, JobFold
 from penstock_kit.jobs.leases import Leases
 from penstock_kit.jobs.patches import patch_of_event
+from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.outcomes import Delivery
-from penstock_kit.redis_client import RedisClient, connect_redis
+from penstock_kit.redis_client import RedisClient, connect_redis, script_source
+from penstock_kit.redis_line import ScriptLine
 from penstock_kit.settings import RedisSettings
 from pydantic import SecretStr
 
@@ -84,8 +86,19 @@ class MarkedLog:
         return self.at
 
 
+MADE: list[Attempts] = []
+
+
+@pytest.fixture(autouse=True)
+async def _all_stopped() -> AsyncIterator[None]:
+    yield
+    while MADE:
+        await MADE.pop().stop()
+
+
 def attempts(redis: RedisClient, instance: str = "a", log: EventLog | None = None) -> Attempts:
-    return Attempts(redis, log or EmptyLog(), instance=instance, lease=LEASE)
+    MADE.append(Attempts(redis, log or EmptyLog(), instance=instance, lease=LEASE))
+    return MADE[-1]
 
 
 @asynccontextmanager
@@ -437,7 +450,9 @@ async def test_heartbeat_of_an_attempt_that_was_finished_meanwhile_does_not_open
     first = await begun(mine, request, at)
     await mine.finish(first, None, retry_in=NOW)
 
-    await Leases(redis, lease=LEASE).renew([first])
+    leases = Leases(redis, lease=LEASE)
+    await leases.renew([first])
+    await leases.stop()
 
     key = request.scope.job_key(request.job)
     assert not await redis.exists(f"{key}:lease")
@@ -638,3 +653,29 @@ async def test_source_record_after_a_redis_loss_waits_for_one_pause_whatever_the
         due_ms = int(await redis.hget(f"{request.scope.job_key(request.job)}:ledger", "due") or 0)
         assert 0 < due_ms / 1000 - datetime.now(timezone.utc).timestamp() <= 2
         request, at = ask(tenant)
+
+
+async def test_a_proof_about_another_run_of_redis_does_not_count(
+    redis: RedisClient, tenant: str
+) -> None:
+    """Redis came back from its disk: the epoch is there, what was written last may be gone."""
+    begin = ScriptLine(redis, script_source("begin"))
+    before: Any = await redis.get(EPOCH_KEY)
+    run_id, since = before.split(b" ")
+    other = run_id[::-1] + b" " + since
+
+    async def ask_with(epoch: bytes) -> Any:
+        job = f"{{{tenant}}}:{uuid4().hex}"
+        keys = [job, f"{job}:ledger", f"{job}:lease", EPOCH_KEY]
+        return await begin.call(keys, ["me", "t:0:1", 300, 60, 0, 0, 0, 1, 1, epoch, 0])
+
+    try:
+        proven = await ask_with(before)
+        await redis.set(EPOCH_KEY, other)
+        doubted = await ask_with(other)
+    finally:
+        await redis.set(EPOCH_KEY, before)
+        await begin.stop()
+
+    assert proven[0] == b"begin"
+    assert doubted[:2] == [b"doubt", 1]

@@ -130,6 +130,7 @@ class Ledger(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = SteppedLoop()
+        self.made: list[Attempts] = []
         self.tenant = f"t{uuid4().hex[:12]}"
         self.log: list[Record] = []
         self.folded = 0
@@ -181,6 +182,7 @@ class Ledger(RuleBasedStateMachine):
             instance=uuid4().hex,
             lease=timedelta(seconds=LEASE_S),
         )
+        self.made.append(attempts)
         return Worker(switched, attempts)
 
     # What happens around the workers
@@ -390,6 +392,8 @@ class Ledger(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "workers"):
             self.come_to_an_end()
+            for attempts in self.made:
+                self.run(attempts.stop())
             self.run(self.redis.aclose())
         self.loop.close()
 

@@ -12,7 +12,7 @@ from penstock.dev.ports import LOOPBACK, PortPicker
 from penstock.dev.process import end_group, run_process
 from penstock.dev.redis import redis_spec
 from penstock_kit.redis_client import RedisClient, connect_redis
-from penstock_kit.redis_line import ScriptLine
+from penstock_kit.redis_line import Argument, ScriptLine
 from penstock_kit.settings import RedisSettings
 from pydantic import SecretStr
 from redis.exceptions import RedisError, ResponseError
@@ -104,3 +104,19 @@ async def test_call_when_redis_was_restarted_uses_a_fresh_connection(tmp_path: P
     await line.stop()
     await client.aclose()
     end_group(process, timeout_s=2)
+
+
+async def test_call_many_gives_every_reply_in_order(line: ScriptLine) -> None:
+    calls: list[tuple[list[str], list[Argument]]] = [(["k"], [number]) for number in range(600)]
+
+    replies = await line.call_many(calls)
+
+    assert [int(reply[1]) for reply in replies] == list(range(600))
+    assert await line.call_many([]) == []
+
+
+async def test_call_many_when_one_is_refused_runs_the_others_and_raises(line: ScriptLine) -> None:
+    with pytest.raises(ResponseError):
+        await line.call_many([(["k"], ["1"]), (["k"], ["bad"]), (["k"], ["2"])])
+
+    assert await line.call(["k"], ["3"]) == [b"k", b"3"]

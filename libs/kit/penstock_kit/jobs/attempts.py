@@ -29,7 +29,8 @@ from penstock_kit.jobs.verdicts import (
 )
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.lanes.outcomes import Delivery
-from penstock_kit.redis_client import RedisClient, load_script, redis_errors
+from penstock_kit.redis_client import RedisClient, redis_errors, script_source
+from penstock_kit.redis_line import ScriptLine
 
 __all__ = ["AlreadyOver", "Attempts", "Begin", "LostOutcome", "Moved", "Verdict"]
 
@@ -59,6 +60,10 @@ class _Asking:
     @property
     def place(self) -> str:
         return place_of(self.delivery)
+
+    @property
+    def assignment(self) -> str:
+        return f"assignment {self.delivery.epoch}"
 
     @property
     def is_charged_once(self) -> bool:
@@ -100,8 +105,8 @@ class Attempts:
             leases=self._leases,
             coverage=Coverage(events, FoldMarks(redis)),
         )
-        self._begin = load_script(redis, "begin")
-        self._finish = load_script(redis, "finish")
+        self._begin = ScriptLine(redis, script_source("begin"))
+        self._finish = ScriptLine(redis, script_source("finish"))
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def start(self) -> None:
@@ -111,6 +116,8 @@ class Attempts:
     async def stop(self) -> None:
         """End the heartbeat; leases that are still held run out by themselves."""
         await self._leases.stop()
+        await self._begin.stop()
+        await self._finish.stop()
 
     async def begin(
         self,
@@ -135,7 +142,7 @@ class Attempts:
         owner = owner_of(self._instance, delivery)
         asking = _Asking(request, delivery, owner, made, even_early)
         try:
-            reply = await self._ask(asking, Proof.NOTHING, b"")
+            reply = await self._ask(asking, *self._known_proof(asking))
             if reply[0] == b"doubt":
                 needed = Proof(int(reply[1]))
                 epoch = await self._settle(asking, needed, until_ms=int(reply[2]))
@@ -180,7 +187,7 @@ class Attempts:
         ttl_s = int(LEDGER_TTL.total_seconds())
         try:
             with redis_errors("ending an attempt"):
-                await self._finish.run(
+                await self._finish.call(
                     ledger_keys(begun),
                     [begun.owner, begun.place, ttl_s, begun.attempt, ended, due_ms],
                 )
@@ -220,9 +227,15 @@ class Attempts:
         if not self._leases.is_held(begun):
             raise _wait("another worker has taken this job over", 1000)
 
+    def _known_proof(self, asking: _Asking) -> tuple[Proof, bytes]:
+        """What was proven of this assignment before; the script asks for more where that lacks."""
+        epoch = b""
+        if asking.delivery.is_suspect or asking.is_charged_once:
+            epoch = self._doubts.settled(asking.assignment)
+        return (Proof.LOG, epoch) if epoch else (Proof.NOTHING, b"")
+
     async def _settle(self, asking: _Asking, needed: Proof, *, until_ms: int) -> bytes:
-        epoch = asking.delivery.epoch
-        about = asking.owner if needed >= Proof.OWNER else f"assignment {epoch}"
+        about = asking.owner if needed >= Proof.OWNER else asking.assignment
         return await self._doubts.settle(needed, about, until_ms=until_ms)
 
     async def _ask(self, asking: _Asking, proof: Proof, epoch: bytes) -> list[Any]:
@@ -232,7 +245,7 @@ class Attempts:
         if proof:
             keys.append(EPOCH_KEY)
         with redis_errors("beginning an attempt"):
-            reply: list[Any] = await self._begin.run(
+            reply: list[Any] = await self._begin.call(
                 keys,
                 [
                     asking.owner,

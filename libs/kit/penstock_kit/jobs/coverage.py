@@ -94,6 +94,10 @@ class Coverage:
         self._covered_at = float("-inf")
         self._one = asyncio.Lock()
 
+    def has_covered(self, since: float) -> bool:
+        """Whether `covers` has found so before."""
+        return self._covered_at >= since
+
     async def covers(self, since: float) -> bool:
         """Whether all that the log held at `since` (the loop's time, not in the future) is folded.
 
@@ -103,7 +107,7 @@ class Coverage:
             TableAway: Redis does not answer.
             Retryable: the broker does not answer.
         """
-        if self._covered_at >= since:
+        if self.has_covered(since):
             return True
         async with self._one:
             while self._covered_at < since:

@@ -72,6 +72,15 @@ class Doubts:
             raise _wait("the recorder has not folded yet what an earlier worker may have written")
         return table.epoch
 
+    def settled(self, about: str) -> bytes:
+        """The epoch under which the log was found folded for this; empty: it was not yet.
+
+        It holds only while Redis is the same process with the same table, which whoever relies on
+        it has to check.
+        """
+        epoch, since = self._since.get(about, (b"", 0.0))
+        return epoch if epoch and self._coverage.has_covered(since) else b""
+
     def _require_readable_leases(self, table: TableNow) -> None:
         if table.age_ms < self._leases.lease_ms:
             raise _wait("the job table has just been rebuilt; owners that live renew their leases")

@@ -11,7 +11,8 @@ import structlog
 
 from penstock_kit.jobs.verdicts import Begin, LostOutcome
 from penstock_kit.jobs.view import TableAway
-from penstock_kit.redis_client import RedisClient, load_script, redis_errors
+from penstock_kit.redis_client import RedisClient, redis_errors, script_source
+from penstock_kit.redis_line import Argument, ScriptLine
 
 __all__ = ["LEDGER_TTL", "Leases", "ledger_keys"]
 
@@ -33,7 +34,7 @@ class Leases:
     def __init__(self, redis: RedisClient, *, lease: timedelta) -> None:
         self._redis = redis
         self._lease_s = lease.total_seconds()
-        self._hold = load_script(redis, "hold")
+        self._hold = ScriptLine(redis, script_source("hold"))
         self._held: dict[str, Held] = {}
         self._steady_since: float | None = None
         self._answered_at = float("-inf")
@@ -66,6 +67,7 @@ class Leases:
             # Not cancelled: redis-py may lose a cancel that comes while a reply does.
             await asyncio.wait({self._heartbeat})
             self._heartbeat = None
+        await self._hold.stop()
 
     def keep(self, held: Held) -> None:
         """Renew this one from now on; it replaces an earlier attempt of its owner."""
@@ -90,7 +92,7 @@ class Leases:
             TableAway: Redis does not answer.
         """
         ttl_s = int(LEDGER_TTL.total_seconds())
-        calls: list[tuple[list[str], list[str | bytes | int | float]]] = [
+        calls: list[tuple[list[str], list[Argument]]] = [
             (
                 ledger_keys(one),
                 [one.owner, one.place, self.lease_ms, ttl_s, one.attempt, one.crashes],
@@ -98,7 +100,7 @@ class Leases:
             for one in held
         ]
         with redis_errors("keeping leases"):
-            replies = await self._hold.run_many(calls)
+            replies = await self._hold.call_many(calls)
         for one, reply in zip(held, replies, strict=True):
             if reply == 0 and self.is_held(one):
                 self.drop(one)

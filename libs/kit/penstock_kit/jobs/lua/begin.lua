@@ -46,8 +46,11 @@ local needed = 0
 if is_suspect or at_most_once or seen > math.max(begun, counted) then needed = 1 end
 if is_cut then needed = 2 end
 if is_unknown then needed = 3 end
--- Redis may have been emptied since: the proof was about another table.
-if KEYS[4] and redis.call('GET', KEYS[4]) ~= ARGV[10] then proven = 0 end
+-- Redis may have been emptied, or restarted without what was written last: the proof was about another table.
+if KEYS[4] then
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  if redis.call('GET', KEYS[4]) ~= ARGV[10] or string.match(ARGV[10], '^%S*') ~= run_id then proven = 0 end
+end
 if proven < needed then return { 'doubt', needed, p_status == 'running' and p_attempt >= begun and p_until or 0 } end
 
 local crashes = tonumber(ledger[7] or 0)

@@ -109,6 +109,18 @@ class Facets:
     deleted_ms: int | None = None
 
     @property
+    def is_output_alone(self) -> bool:
+        """Whether this is what a piece of output tells, as most events of the log are."""
+        return (
+            self.meta is None
+            and self.progress is None
+            and not self.starts
+            and not self.endings
+            and self.started_ms is None
+            and self.deleted_ms is None
+        )
+
+    @property
     def ending(self) -> Ending | None:
         """How the job ended; None while it has not."""
         return ending_that_counts(self.endings, self.starts)
@@ -116,6 +128,17 @@ class Facets:
 
 def join(left: Facets, right: Facets) -> Facets:
     """The state of a job of which both are known."""
+    if right.is_output_alone:
+        return Facets(
+            left.meta,
+            left.progress,
+            left.starts,
+            left.endings,
+            left.started_ms,
+            max(left.top, right.top),
+            left.has_output or right.has_output,
+            left.deleted_ms,
+        )
     starts = join_starts(left.starts, right.starts)
     return Facets(
         meta=_winner(left.meta, right.meta, _meta_order),

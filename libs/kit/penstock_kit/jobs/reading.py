@@ -13,6 +13,7 @@ from penstock_kit.clock import Clock
 from penstock_kit.errors import Rejected
 from penstock_kit.intake import Intake
 from penstock_kit.jobs.fold import FoldPolicy
+from penstock_kit.jobs.lean_deltas import lean_delta_patch
 from penstock_kit.jobs.patches import JobPatch, patch_of_deletion, patch_of_event, patch_of_request
 from penstock_kit.jobs.request_records import patch_of_kept_request
 from penstock_kit.jobs.state_records import patch_of_state
@@ -77,7 +78,8 @@ class JobRecords:
         if record.topic == EVENTS.name:
             if ("ce_type", _DELETED) in record.headers:
                 return patch_of_deletion(record, ids=self._ids)
-            return patch_of_event(record, ids=self._ids)
+            lean = lean_delta_patch(record, ids=self._ids)
+            return lean or patch_of_event(record, ids=self._ids)
         if record.topic == STATE.name:
             if ("ce_type", _KEPT_REQUEST) in record.headers:
                 return patch_of_kept_request(record)

@@ -1,0 +1,1 @@
+"""`/v1/responses`: a job as OpenAI's Responses API shows it."""

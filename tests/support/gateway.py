@@ -74,6 +74,8 @@ class MemoryTable:
 
     states: dict[str, JobState] = field(default_factory=dict)
     requests: dict[str, KeptRequest] = field(default_factory=dict)
+    forgets_at_once: bool = False
+    """Requests are there for one look more, as after a deletion."""
     is_away: bool = False
 
     async def get(self, scope: TenantScope, job_id: str) -> JobState | None:
@@ -116,7 +118,10 @@ class MemoryTable:
     async def request(self, scope: TenantScope, job_id: str) -> KeptRequest | None:
         del scope
         self._check()
-        return self.requests.get(job_id)
+        kept = self.requests.get(job_id)
+        if self.forgets_at_once:
+            self.requests.clear()
+        return kept
 
     def _check(self) -> None:
         if self.is_away:

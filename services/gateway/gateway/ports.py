@@ -83,6 +83,15 @@ class Streams(Protocol):
         """
         ...
 
+    async def join_whole(
+        self, scope: TenantScope, job: str, sink: Callable[[StreamEvent | Snapshot], None]
+    ) -> JoinedStream:
+        """As `join`, with everything that is kept from the begin on in the backlog.
+
+        Older deltas in it may be merged; those say how many `pieces` they stand for.
+        """
+        ...
+
 
 class Blobs(Protocol):
     """Large bodies outside of Kafka."""

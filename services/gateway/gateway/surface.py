@@ -10,6 +10,7 @@ from gateway.openai.completions.surface import COMPLETIONS_SURFACE
 from gateway.openai.embeddings.surface import EMBEDDINGS_SURFACE
 from gateway.openai.models.surface import MODELS_SURFACE
 from gateway.openai.moderations.surface import MODERATIONS_SURFACE
+from gateway.openai.responses.surface import RESPONSES_SURFACE
 from gateway.route_specs import RouteSpec
 from gateway.surface_of_jobs import JOBS_SURFACE
 
@@ -22,5 +23,6 @@ AREAS: Final[Mapping[str, tuple[RouteSpec, ...]]] = {
     "openai.completions": COMPLETIONS_SURFACE,
     "openai.embeddings": EMBEDDINGS_SURFACE,
     "openai.models": MODELS_SURFACE,
+    "openai.responses": RESPONSES_SURFACE,
 }
 SURFACE: Final = tuple(spec for specs in AREAS.values() for spec in specs)

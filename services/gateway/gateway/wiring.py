@@ -45,6 +45,7 @@ from gateway.openai.completions.endpoints import build_completions
 from gateway.openai.embeddings.endpoints import build_embeddings
 from gateway.openai.models.endpoints import build_models
 from gateway.openai.moderations.wiring import build_moderations, build_moderator
+from gateway.openai.responses.wiring import build_responses
 from gateway.openai.wiring import NativeParts, build_front_door
 from gateway.openapi import VERSION
 from gateway.ports import Blobs, Streams, TicketDesk
@@ -265,9 +266,12 @@ def build_frame(
     inside.drains.append(lambda: door.runner.drain(group.drain_patience))
     moderator = build_moderator(group)
     inside.closings.append(moderator.close)
+    responses = build_responses(door, conversations=None)
+    inside.drains.append(responses.readers.drain)
     endpoints = {
         "jobs": jobs,
         "openai.chat": build_chat(door),
+        "openai.responses": responses.endpoints,
         "openai.moderations": build_moderations(door, moderator),
         "openai.completions": build_completions(door),
         "openai.embeddings": build_embeddings(door),

@@ -28,6 +28,8 @@ class Follow(Enum):
     """One answer, once the job is over."""
     EVENTS = "events"
     """Every event as it happens."""
+    WHOLE = "whole"
+    """The same from the first event on, also of a job that runs or is over already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

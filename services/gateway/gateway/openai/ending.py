@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -30,6 +31,7 @@ class Ending:
         status: `completed`, `failed`, `cancelled`, `expired` or `unknown_outcome`.
         output: of a completed job, wherever it was stored.
         model: which model answered, where the event says so.
+        ended_at: Unix seconds, where the event says so.
     """
 
     status: str
@@ -37,6 +39,7 @@ class Ending:
     usage: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     model: str | None = None
+    ended_at: int | None = None
 
     def completed_output(self, where: Callable[[str], str] | None = None) -> Mapping[str, Any]:
         """The output. `where` gives the surface's name of a field of the job's input.
@@ -88,6 +91,7 @@ class Endings:
             usage=value.get("usage"),
             error=value.get("error"),
             model=value.get("model"),
+            ended_at=_seconds(value.get("at")),
         )
 
     async def _fetch(self, scope: TenantScope, ref: BlobRef) -> Any:
@@ -107,6 +111,10 @@ def ending_of_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     """A terminal snapshot in the shape of a terminal event."""
     value: dict[str, Any] = orjson.loads(encode_model(snapshot))
     return {**value, "type": snapshot.status.value}
+
+
+def _seconds(at: Any) -> int | None:
+    return int(datetime.fromisoformat(at).timestamp()) if isinstance(at, str) else None
 
 
 def _kind(error: Mapping[str, Any]) -> str:

@@ -70,9 +70,14 @@ class Feed:
 
     async def join(self, after: Position | None) -> None:
         """For a job that may run or be over: what came after a place, None: a snapshot of all."""
-        self._joined = joined = await self._streams.join(
-            self._scope, self._job, after, self._sink()
-        )
+        self._begin_with(await self._streams.join(self._scope, self._job, after, self._sink()))
+
+    async def join_whole(self) -> None:
+        """For a job that may run or be over: all that is kept from its begin on, as events."""
+        self._begin_with(await self._streams.join_whole(self._scope, self._job, self._sink()))
+
+    def _begin_with(self, joined: JoinedStream) -> None:
+        self._joined = joined
         first: list[StreamEvent | SnapshotItem] = [*joined.backlog]
         if joined.snapshot is not None:
             first.insert(0, SnapshotItem(joined.snapshot))

@@ -191,12 +191,14 @@ class Runner:
             prepared.scope,
             prepared.job,
             limits=self._feed_limits,
-            with_deltas=follow is Follow.EVENTS,
+            with_deltas=follow in (Follow.EVENTS, Follow.WHOLE),
         )
         if follow is Follow.NOTHING:
             return feed
         if prepared.key is None:
             feed.begin()
+        elif follow is Follow.WHOLE:
+            await feed.join_whole()
         else:
             await feed.join(None)
         return feed

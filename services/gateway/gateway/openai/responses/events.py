@@ -41,7 +41,6 @@ _LOST: Final = 500_000
 """Added where pieces are no longer kept, so that nobody takes one number for another."""
 _CLOSING: Final = 200
 """Numbers at the end of the earlier attempt's, for closing what it left open."""
-_STATUS: Final = {"completed": "completed", "cancelled": "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +93,14 @@ class ResponseEvents:
             events += self._show(list(self._steps.take(delta, count)))
         return events
 
-    def end(self, ending: Ending, *, completed_at: int | None) -> list[Event]:
+    def end(self, ending: Ending) -> list[Event]:
         """What the end of the job becomes; the last event has the whole response."""
         events: list[Event] = []
         if ending.status == "completed" and ending.output is not None:
             events += self._run()
             events += self._complete(_first_choice(ending.output))
         items = [self._shown_object(item) for item in self._steps.items]
-        outcome = outcome_of(ending, items=items, completed_at=completed_at)
+        outcome = outcome_of(ending, items=items)
         number = self._steps.number if self._is_running else self._running_number
         events.append(self._lifecycle(f"response.{outcome.status}", number, outcome))
         return events
@@ -154,11 +153,13 @@ class ResponseEvents:
         start = known.items[0] if known.items else None
         whole = AttemptSteps(self._first_number(snapshot) if start else known.number)
         counts = snapshot.pieces or [int(has_content(delta)) for delta in snapshot.deltas]
-        news = []
+        news: list[Step] = []
         for delta, count in zip(snapshot.deltas, counts, strict=False):
-            for step in whole.take(delta.model_dump(exclude_none=True), count):
-                if step.number >= known.number:
-                    news.append(_beyond(step, known) if step.first < known.number else step)
+            news += [
+                _beyond(step, known) if step.first < known.number else step
+                for step in whole.take(delta.model_dump(exclude_none=True), count)
+                if step.number >= known.number
+            ]
         if self._shown is known:
             self._shown = whole
         self._steps = whole
@@ -214,9 +215,7 @@ class ResponseEvents:
         return Event(number, number, payload)
 
 
-def outcome_of(
-    ending: Ending, *, items: list[dict[str, Any]], completed_at: int | None
-) -> Outcome:
+def outcome_of(ending: Ending, *, items: list[dict[str, Any]]) -> Outcome:
     """How a response ended; `items` are its output where it completed."""
     if ending.status == "completed" and ending.output is not None:
         reason = incomplete_reason(_first_choice(ending.output).get("finish_reason"))
@@ -226,7 +225,7 @@ def outcome_of(
             usage=ending.usage,
             reason=reason,
             model=ending.model,
-            completed_at=completed_at if reason is None else None,
+            completed_at=ending.ended_at if reason is None else None,
         )
     if ending.status == "cancelled":
         return Outcome(status="cancelled", usage=ending.usage)

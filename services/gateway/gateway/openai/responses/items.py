@@ -130,9 +130,7 @@ _Item = Annotated[
     | Annotated[CallOutputItem, Tag("<function_call_output>")]
     | Annotated[ReasoningItem, Tag("<reasoning>")]
     | Annotated[ItemReference, Tag("<item_reference>")],
-    Discriminator(
-        _kind_of, custom_error_type="invalid_type", custom_error_message="an object"
-    ),
+    Discriminator(_kind_of, custom_error_type="invalid_type", custom_error_message="an object"),
 ]
 Input = Annotated[
     Annotated[str, Tag("<string>")]
@@ -189,4 +187,3 @@ def _content(content: Any) -> Any:
     if len(texts) == 1:
         return texts[0]
     return [{"type": "text", "text": text} for text in texts]
-

@@ -188,7 +188,7 @@ class AttemptSteps:
         return Step(number, number, kind, item, max(len(item.parts) - 1, 0))
 
     def _missing(self, choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-        found = []
+        found: list[dict[str, Any]] = []
         for kind, member in _MEMBERS:
             rest = _rest(self._said(_PARTS[kind]), choice.get(member) or "")
             if rest:

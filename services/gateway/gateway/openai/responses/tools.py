@@ -1,4 +1,4 @@
-"""Tools, their choice and the format of the text: checked here, passed on as chat providers know."""
+"""Tools, their choice and the format of the text: checked here, passed on as chats know them."""
 
 from __future__ import annotations
 
@@ -92,5 +92,7 @@ def chat_format(format_: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     if format_["type"] == "json_object":
         return {"type": "json_object"}
-    schema = {name: value for name, value in format_.items() if name != "type" and value is not None}
+    schema = {
+        name: value for name, value in format_.items() if name != "type" and value is not None
+    }
     return {"type": "json_schema", "json_schema": schema}

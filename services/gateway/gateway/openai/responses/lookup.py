@@ -1,0 +1,206 @@
+"""Finding a response again: its job, and what was kept of its request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from penstock_contracts.parts import BlobRef
+from penstock_contracts.state import JobState
+from penstock_contracts.surface import KeptRequest
+from penstock_kit.auth.principal import Principal
+from penstock_kit.errors import Rejected, Retryable
+from penstock_kit.jobs.view import JobTable, TableAway
+from penstock_kit.tenancy import TenantScope
+
+from gateway.errors import ApiError
+from gateway.openai.ending import Ending, Endings
+from gateway.openai.object_ids import RESPONSE_PREFIX, job_of
+from gateway.openai.responses.events import outcome_of
+from gateway.openai.responses.objects import (
+    Outcome,
+    ResponseFacts,
+    output_of_choice,
+    response_object,
+)
+from gateway.ports import Blobs
+from gateway.status import JobReader, table_unavailable
+
+__all__ = ["KIND", "Found", "ResponseLookup"]
+
+KIND: Final = "response"
+_PAUSES_S: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Between looks at a table that has not folded yet what the log has."""
+_ENDING_MEMBERS: Final = ("output", "output_ref", "usage", "error", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A response as the table knows it."""
+
+    state: JobState
+    kept: KeptRequest
+
+    @property
+    def facts(self) -> ResponseFacts:
+        """What every view of the response begins with."""
+        created_at = self.state.created_at
+        return ResponseFacts(
+            job=self.state.job,
+            created_at=0 if created_at is None else int(created_at.timestamp()),
+            echo=self.kept.surface.echo,
+        )
+
+
+class ResponseLookup:
+    """Reads responses for callers; whoever may not see one learns nothing of it."""
+
+    def __init__(
+        self,
+        *,
+        table: JobTable,
+        reader: JobReader,
+        blobs: Blobs,
+        endings: Endings,
+        pauses_s: Sequence[float] = _PAUSES_S,
+    ) -> None:
+        self._table = table
+        self._reader = reader
+        self._blobs = blobs
+        self._endings = endings
+        self._pauses_s = pauses_s
+
+    async def find(self, principal: Principal, response: str) -> Found:
+        """The response.
+
+        Raises:
+            ApiError: response_not_found; table_unavailable.
+        """
+        found = await self.look(principal, response)
+        if found is None:
+            message = f"Response with id '{response[:64]}' not found."
+            raise ApiError("response_not_found", message, param="response_id")
+        return found
+
+    async def look(self, principal: Principal, response: str) -> Found | None:
+        """The response, or None if there is none that the caller may see and fetch.
+
+        Waits a moment for one that the log has taken just now.
+
+        Raises:
+            ApiError: table_unavailable.
+        """
+        job = job_of(RESPONSE_PREFIX, response)
+        if job is None or not await self._may_be(principal, job):
+            return None
+        scope = TenantScope(principal.tenant)
+        try:
+            for pause_s in self._pauses_s:
+                await asyncio.sleep(pause_s)
+                state = await self._table.get(scope, job)
+                kept = await self._table.request(scope, job)
+                if kept is not None and state is not None:
+                    return Found(state, kept) if kept.surface.kind == KIND else None
+                if state is not None and state.task is not None and pause_s:
+                    return None  # folded, and nothing was kept
+        except TableAway as error:
+            raise table_unavailable(error) from error
+        return None
+
+    async def is_kept(self, principal: Principal, job: str) -> bool:
+        """Whether the table still has a response's request, as far as it answers."""
+        try:
+            return await self._table.request(TenantScope(principal.tenant), job) is not None
+        except TableAway:
+            return False
+
+    async def ended(self, principal: Principal, response: str) -> Found | None:
+        """The same, after waiting a moment for an end that the table may not have folded yet."""
+        found = await self.look(principal, response)
+        for pause_s in self._pauses_s:
+            if found is None or found.state.status.is_terminal:
+                break
+            await asyncio.sleep(pause_s)
+            found = await self.look(principal, response)
+        return found
+
+    async def shown(self, found: Found) -> dict[str, Any]:
+        """The response object.
+
+        Raises:
+            ApiError: blobs_unavailable, result_gone.
+        """
+        return response_object(found.facts, await self.outcome(found))
+
+    async def outcome(self, found: Found) -> Outcome:
+        """How the response stands.
+
+        Raises:
+            ApiError: blobs_unavailable, result_gone.
+        """
+        state = found.state
+        if not state.status.is_terminal:
+            waits = state.status.value == "queued" and found.facts.is_background
+            return Outcome(status="queued" if waits else "in_progress")
+        ending = await self._ending(state)
+        items = []
+        if ending.status == "completed":
+            items = output_of_choice(state.job, ending.completed_output()["choices"][0])
+        return outcome_of(ending, items=items)
+
+    async def choice(self, found: Found) -> Mapping[str, Any] | None:
+        """What the model answered; None if the response has no answer.
+
+        Raises:
+            ApiError: blobs_unavailable, result_gone.
+        """
+        if found.state.status.value != "completed":
+            return None
+        output = (await self._ending(found.state)).completed_output()
+        choice: Mapping[str, Any] = output["choices"][0]
+        return choice
+
+    async def messages(self, found: Found) -> list[dict[str, Any]]:
+        """The messages that were sent to the model.
+
+        Raises:
+            ApiError: blobs_unavailable, result_gone.
+        """
+        value = found.kept.input
+        if value is None and found.kept.input_ref is not None:
+            value = await self._fetch(found.state, found.kept.input_ref)
+        messages: list[dict[str, Any]] = (value or {}).get("messages", [])
+        return messages
+
+    async def _ending(self, state: JobState) -> Ending:
+        shown = state.model_dump(mode="json", exclude_none=True)
+        value: dict[str, Any] = {name: shown[name] for name in _ENDING_MEMBERS if name in shown}
+        value["at"] = shown.get("ended_at")
+        return await self._endings.read(
+            TenantScope(state.tenant), {**value, "type": state.status.value}
+        )
+
+    async def _may_be(self, principal: Principal, job: str) -> bool:
+        try:
+            await self._reader.find(principal, job)
+        except ApiError as error:
+            if error.kind.code == "job_not_found":
+                return False
+            raise
+        return True
+
+    async def _fetch(self, state: JobState, ref: BlobRef) -> Any:
+        try:
+            stored = self._blobs.stream(TenantScope(state.tenant), ref)
+            return orjson.loads(b"".join([piece async for piece in stored]))
+        except Retryable as error:
+            message = "the store for large inputs does not answer; ask again later"
+            raise ApiError(
+                "blobs_unavailable", message, retry_after_s=error.retry_after_s or 2.0
+            ) from error
+        except Rejected as error:
+            message = "the input of this response is no longer stored"
+            raise ApiError("result_gone", message) from error

@@ -1,0 +1,62 @@
+"""What the query of a response says, strictly read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import Request
+
+from gateway.errors import ApiError
+from gateway.http import named_headers
+
+__all__ = ["asked_number", "asks_for_stream"]
+
+_NUMBER: Final = re.compile(r"^[0-9]{1,12}$")
+_KNOWN: Final = frozenset(
+    {"stream", "starting_after", "include", "include[]", "include_obfuscation"}
+)
+_WORDS: Final = {"true": True, "false": False}
+
+
+def asks_for_stream(params: Mapping[str, str]) -> bool:
+    """Whether the response is to be followed.
+
+    Raises:
+        ApiError: unknown_parameter, invalid_value, unsupported_value.
+    """
+    for name in params:
+        if name not in _KNOWN:
+            text = f"Unknown parameter: '{name[:64]}'."
+            raise ApiError("unknown_parameter", text, param=name[:64])
+    if params.get("include_obfuscation", "false") != "false":
+        text = (
+            "Unsupported value: 'include_obfuscation' is not supported here: nothing pads events."
+        )
+        raise ApiError("unsupported_value", text, param="include_obfuscation")
+    is_streamed = _WORDS.get(params.get("stream", "false"))
+    if is_streamed is None:
+        text = "Invalid 'stream': expected true or false."
+        raise ApiError("invalid_value", text, param="stream")
+    if "starting_after" in params and not is_streamed:
+        text = "'starting_after' is only allowed when 'stream' is enabled."
+        raise ApiError("invalid_value", text, param="starting_after")
+    return is_streamed
+
+
+def asked_number(request: Request) -> int | None:
+    """The last event that the reader has: `starting_after`, else `Last-Event-ID`.
+
+    Raises:
+        ApiError: invalid_value.
+    """
+    name, text = "starting_after", request.query_params.get("starting_after")
+    if text is None:
+        name, text = "Last-Event-ID", named_headers(request.scope).get("last-event-id")
+    if not text:
+        return None
+    if _NUMBER.match(text) is None:
+        message = f"Invalid '{name}': expected the sequence_number of an event."
+        raise ApiError("invalid_value", message, param=name)
+    return int(text)

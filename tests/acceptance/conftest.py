@@ -13,7 +13,7 @@ from penstock.dev.endpoints import DevJson, read_dev_json
 from penstock.dev.launch import take_down
 from penstock.dev.paths import StackPaths
 
-__all__ = ["Stack", "StackStarter", "stack", "start_stack"]
+__all__ = ["Stack", "StackStarter", "stack", "start_at", "start_stack"]
 
 _UP_TIMEOUT_S = 300
 
@@ -53,7 +53,8 @@ class Stack:
 StackStarter = Callable[..., Stack]
 
 
-def _start(root: Path, options: Mapping[str, object]) -> Stack:
+def start_at(root: Path, options: Mapping[str, object]) -> Stack:
+    """Start a stack in a folder; the caller takes it down."""
     arguments = []
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
@@ -81,7 +82,7 @@ def start_stack(tmp_path: Path) -> Iterator[StackStarter]:
             count += 1
             root = tmp_path / f"stack-{count}"
             cleanup.callback(take_down, StackPaths(root))
-            return _start(root, options)
+            return start_at(root, options)
 
         yield start
 
@@ -91,6 +92,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One stack with the local model for the whole session; do not stop its processes."""
     root = tmp_path_factory.mktemp("stack")
     try:
-        yield _start(root, {})
+        yield start_at(root, {})
     finally:
         take_down(StackPaths(root))

@@ -284,12 +284,12 @@ class GatewayBench:
             ],
         }
 
-    async def written_job(self) -> str:
+    async def written_job(self, topic: str = "ai.chat.requests.v1") -> str:
         """The id of the next job that is written."""
         async with asyncio.timeout(10):
-            while not self.kafka.records("ai.chat.requests.v1"):  # noqa: ASYNC110 - a broker has no event for its tests
+            while not self.kafka.records(topic):  # noqa: ASYNC110 - a broker has no event for its tests
                 await asyncio.sleep(0)
-        return dict(self.kafka.records("ai.chat.requests.v1")[-1].headers)["ce_id"].decode()
+        return dict(self.kafka.records(topic)[-1].headers)["ce_id"].decode()
 
 
 class OpenCall:

@@ -280,7 +280,7 @@ async def test_ticket_when_asked_for_stands_for_the_caller(bench: GatewayBench) 
         ("Basic dXNlcjpwYXNz", "missing_credentials"),
         ("Bearer ", "missing_credentials"),
         ("Bearer pk_nobody.secretsecretsecret", "invalid_api_key"),
-        ("Bearer \xff\xfe", "invalid_token"),
+        ("Bearer \xff\xfe", "invalid_api_key"),
         ("Bearer a.b.c", "invalid_token"),
     ],
 )

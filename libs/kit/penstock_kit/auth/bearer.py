@@ -9,6 +9,7 @@ from penstock_kit.auth.principal import AuthError, Principal
 __all__ = ["BearerAuthenticator", "bearer_token"]
 
 _JWT_PREFIX = "jwt:"
+_JWT_DOTS = 2
 
 
 def bearer_token(header: str | None) -> str:
@@ -43,7 +44,8 @@ class BearerAuthenticator:
             raise AuthError(
                 "the credential is empty; send an API key or a JWT", code="missing_credentials"
             )
-        if credential.startswith(KEY_PREFIX):
+        # What has not the form of a JWT was meant as a key, perhaps of another service.
+        if credential.startswith(KEY_PREFIX) or credential.count(".") != _JWT_DOTS:
             return self._keys.authenticate(credential)
         return self._tokens.authenticate(credential)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,13 @@ _MAX_EVENT_CHARS = 64 * 1024
 """A delta event stays far below the record limit, even where every character is escaped in JSON."""
 
 
+_SLOTS = 5
+"""All streams of a process send in so many groups per interval. The events of a group leave in one
+request and are read in one answer; each on its own would wake producer, broker and readers."""
+_ROUNDING = 1e-6
+"""Loop times are floats: what is a hair before a slot is in it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoalescingPolicy:
     """How long and how much may be held back."""
@@ -28,19 +36,28 @@ class CoalescingPolicy:
 class Coalescer:
     """Holds pieces of one call and hands them to `emit` in order. Use on one event loop.
 
-    The interval counts from the last event: a slow stream is never delayed, a fast one is cut down
-    to one event per interval. `flush` before any other event of the job, `close` at the end.
+    The interval counts from the slot of the last event: a slow stream is never delayed, a fast one
+    is cut down to one event per interval. `flush` before any other event of the job, `close` at the
+    end.
     """
 
-    def __init__(self, emit: Callable[[Sequence[Delta]], None], policy: CoalescingPolicy) -> None:
+    def __init__(
+        self,
+        emit: Callable[[Sequence[Delta]], None],
+        policy: CoalescingPolicy,
+        *,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """`loop` None: the running one."""
         self._emit = emit
         self._interval_s = policy.interval.total_seconds()
+        self._slot_s = self._interval_s / _SLOTS
         self._max_tokens = policy.max_tokens
         self._held: list[Piece] = []
         self._chars = 0
-        self._last = float("-inf")
+        self._due = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
 
     def add(self, batch: Batch) -> None:
         """Take the pieces of a batch; emit what is due."""
@@ -50,15 +67,14 @@ class Coalescer:
                 self._chars += len(part.text)
         if not self._held:
             return
-        due = self._last + self._interval_s
         if (
             len(self._held) >= self._max_tokens
             or self._chars >= _MAX_EVENT_CHARS
-            or self._loop.time() >= due
+            or self._loop.time() >= self._due
         ):
             self.flush()
         elif self._timer is None:
-            self._timer = self._loop.call_at(due, self.flush)
+            self._timer = self._loop.call_at(self._due, self.flush)
 
     def flush(self) -> None:
         """Emit what is held, now."""
@@ -66,7 +82,8 @@ class Coalescer:
         if not self._held:
             return
         held, self._held, self._chars = self._held, [], 0
-        self._last = self._loop.time()
+        slot = math.floor(self._loop.time() / self._slot_s + _ROUNDING)
+        self._due = slot * self._slot_s + self._interval_s
         for deltas in _split(joined(held)):
             self._emit(deltas)
 

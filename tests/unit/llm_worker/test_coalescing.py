@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +43,23 @@ class Events:
         return ["".join(text_of(delta) for delta in event) for event in self.sent]
 
 
+class SlottedLoop(asyncio.SelectorEventLoop):
+    """A loop whose time stands, and that notes when it should call back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.close()
+        self.now_s = 0.0
+        self.asked: list[float] = []
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_at(self, when: float, *_: Any, **__: Any) -> Any:  # type: ignore[override] # notes it
+        self.asked.append(when)
+        return asyncio.get_running_loop().call_later(0, int)
+
+
 def text_of(delta: Delta) -> str:
     return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
 
@@ -72,6 +91,34 @@ async def test_held_pieces_go_when_the_interval_is_over() -> None:
     await asyncio.wait_for(events.changed.wait(), 5)
 
     assert events.texts == ["a", "bc"]
+
+
+async def test_streams_of_one_slot_go_on_at_one_moment() -> None:
+    loop = SlottedLoop()
+
+    for began_ms in (1001, 1003, 1004, 1006):
+        loop.now_s = began_ms / 1000
+        coalescer = Coalescer(Events(), CoalescingPolicy(), loop=loop)
+        coalescer.add([text("a")])
+        coalescer.add([text("b")])
+    moments = [round(at * 1000, 6) for at in loop.asked]
+
+    assert moments == [1025, 1025, 1025, 1030]
+
+
+async def test_a_stream_keeps_its_interval_from_slot_to_slot() -> None:
+    loop = SlottedLoop()
+    coalescer = Coalescer(Events(), CoalescingPolicy(), loop=loop)
+    loop.now_s = 7.013
+    coalescer.add([text("a")])
+
+    for _ in range(1000):
+        coalescer.add([text("b")])
+        loop.now_s = round(loop.asked[-1], 3)
+        coalescer.flush()
+    moments = [round(at * 1000) for at in loop.asked]
+
+    assert {after - before for before, after in pairwise(moments)} == {25}
 
 
 async def test_held_pieces_go_when_there_are_enough() -> None:

@@ -49,8 +49,18 @@ __all__ = [
 ]
 
 PREFIX = "PENSTOCK_"
-SERVICES = ("GATEWAY", "LLM_WORKER", "EMBEDDER", "RECORDER", "NOTIFIER", "METER", "DEV", "CLIENT")
-"""First words of the groups that belong to one service each."""
+SERVICES = (
+    "GATEWAY",
+    "LLM_WORKER",
+    "EMBEDDER",
+    "RECORDER",
+    "NOTIFIER",
+    "METER",
+    "DEV",
+    "CLIENT",
+    "WEBHOOKS",
+)
+"""First words of the groups that belong to some services only; the others skip them."""
 
 
 _RECORD_RESERVE_BYTES = 64 * 1024

@@ -7,9 +7,15 @@ from typing import Self
 
 from penstock_kit.settings import Group, PlatformSettings, Seconds, require
 from penstock_kit.tail.settings import TailSettings
+from penstock_kit.webhooks.settings import WebhookSettings
 from pydantic import Field, model_validator
 
-__all__ = ["NotifierGroup", "NotifierSettings"]
+from notifier.webhooks.settings import DeliverySettings
+
+__all__ = ["FINISH_MARGIN", "NotifierGroup", "NotifierSettings"]
+
+FINISH_MARGIN = timedelta(seconds=3)
+"""For the last commits and for leaving the groups after running deliveries have ended."""
 
 
 class NotifierGroup(Group):
@@ -51,17 +57,25 @@ class NotifierGroup(Group):
         default=2_000, gt=0, description="Sockets of one user per process."
     )
     tail: TailSettings = TailSettings()
+    webhooks: DeliverySettings = DeliverySettings()
 
 
 class NotifierSettings(PlatformSettings):
     """Everything that a notifier reads from its environment."""
 
     notifier: NotifierGroup = NotifierGroup()
+    webhooks: WebhookSettings = WebhookSettings()
 
     @model_validator(mode="after")
     def _own_timeouts_fit(self) -> Self:
         require(
             self.notifier.ping_interval < self.notifier.max_age,
             "PENSTOCK_NOTIFIER__PING_INTERVAL must be below PENSTOCK_NOTIFIER__MAX_AGE",
+        )
+        require(
+            self.notifier.webhooks.timeout < self.drain_timeout - FINISH_MARGIN,
+            "PENSTOCK_NOTIFIER__WEBHOOKS__TIMEOUT must be more than"
+            f" {FINISH_MARGIN.total_seconds():.0f} s below PENSTOCK_DRAIN_TIMEOUT, else deliveries"
+            " are cut off while the notifier drains, and made again",
         )
         return self

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random, SystemRandom
+from uuid import uuid4
 
 from penstock_contracts.ids import JobIds
 from penstock_kit.auth.api_keys import ApiKeys
@@ -18,8 +20,10 @@ from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal
 from penstock_kit.jobs.redis_table import RedisJobTable
 from penstock_kit.jobs.view import JobTable
+from penstock_kit.kafka.consumer import GroupConsumer
 from penstock_kit.kafka.ports import Producer
 from penstock_kit.kafka.producer import KafkaProducer
+from penstock_kit.lanes.retry_topics import RetryTopics
 from penstock_kit.lifecycle import Part, Service
 from penstock_kit.redis_client import RedisClient, connect_redis
 from penstock_kit.streams.joining import JobStreams
@@ -27,6 +31,9 @@ from penstock_kit.tail.events import EventTail
 from penstock_kit.tail.hub import LiveEvents
 from penstock_kit.telemetry.health import AdminServer, Health
 from penstock_kit.telemetry.metrics import Metrics, process_registry
+from penstock_kit.webhooks.endpoints import WebhookEndpoints
+from penstock_kit.webhooks.secrets import WebhookSecrets
+from penstock_kit.webhooks.table import WebhookTable
 
 from notifier import VERSION
 from notifier.access import Access
@@ -37,7 +44,9 @@ from notifier.metrics import NotifierMetrics
 from notifier.ports import Streams, TicketDesk
 from notifier.roster import Roster, RosterLimits
 from notifier.server import SocketServer
-from notifier.settings import NotifierGroup, NotifierSettings
+from notifier.settings import FINISH_MARGIN, NotifierGroup, NotifierSettings
+from notifier.webhooks.building import WebhookLanes, WebhookOutside, build_webhooks
+from notifier.webhooks.http_sender import HttpSender
 from notifier.wire import WireLimits
 
 __all__ = ["Outside", "build_server", "build_service"]
@@ -92,6 +101,7 @@ def build_service(settings: NotifierSettings) -> Service:
     )
     server = build_server(settings.notifier, outside)
     health = _health(tail, credentials)
+    webhooks = _Webhooks(settings, outside, fail) if settings.notifier.webhooks.enabled else None
     parts: list[Part] = [
         AdminServer(settings.admin, health, metrics.registry),
         _ClosingRedis(redis),
@@ -99,12 +109,17 @@ def build_service(settings: NotifierSettings) -> Service:
         credentials,
         tail,
         streams,
+        *(() if webhooks is None else webhooks.parts),
         server,
     ]
+    if webhooks is not None:
+        webhooks.watch(health)
 
     def drain() -> None:
         health.set_draining()
         server.drain()
+        if webhooks is not None:
+            webhooks.lanes.drain()
 
     service = Service(
         "notifier",
@@ -173,6 +188,54 @@ def _health(tail: EventTail, credentials: CredentialTable) -> Health:
     health.check_readiness("credentials", credentials.table.check)
     health.check_liveness("events", tail.hang)
     return health
+
+
+class _Webhooks:
+    """The parts that deliver webhooks, in the order in which they start."""
+
+    def __init__(
+        self, settings: NotifierSettings, outside: Outside, fail: Callable[[Fatal], None]
+    ) -> None:
+        own, rules = settings.notifier.webhooks, settings.webhooks
+        endpoints = WebhookEndpoints()
+        self.table = WebhookTable(settings.kafka, endpoints)
+        sender = HttpSender(
+            rules.address_rules(),
+            max_in_flight=own.max_in_flight,
+            connect_timeout=own.connect_timeout,
+            timeout=own.timeout,
+            response_bytes=own.response_bytes,
+            ca_file=own.ca_file,
+        )
+        self.lanes: WebhookLanes = build_webhooks(
+            own,
+            WebhookOutside(
+                consumer=lambda group: GroupConsumer(settings.kafka, group, client_id="notifier"),
+                producer=outside.producer,
+                table=outside.table,
+                endpoints=endpoints,
+                is_current=lambda: self.table.table.is_current,
+                secrets=WebhookSecrets(settings.auth.id_secret.get_secret_value().encode()),
+                urls=rules.url_rules(),
+                sender=sender,
+                ids=outside.ids,
+                clock=outside.clock,
+                random=outside.random.random,
+                new_id=lambda: uuid4().hex,
+                metrics=outside.metrics,
+                on_fatal=fail,
+                session=settings.kafka.session_timeout,
+                drain_timeout=settings.drain_timeout - FINISH_MARGIN,
+                retries=RetryTopics.standard(),
+            ),
+        )
+        self.parts: list[Part] = [self.table, sender, *self.lanes.parts]
+
+    def watch(self, health: Health) -> None:
+        """Have readiness tell what is wrong with them."""
+        health.check_readiness("webhook endpoints", self.table.table.check)
+        health.check_readiness("webhook events", self.lanes.telling.problem)
+        health.check_readiness("webhook deliveries", self.lanes.delivering.problem)
 
 
 def _seconds(duration: timedelta) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from penstock_contracts.webhooks import (
     WebhookEndpoint,
@@ -18,6 +19,9 @@ from pydantic import ValidationError
 from penstock_kit.tenancy import TenantScope
 
 __all__ = ["EndpointView", "WebhookEndpoints"]
+
+_CLOCKS_APART: Final = timedelta(seconds=60)
+"""The worker that ends a job and the gateway that makes an endpoint have clocks of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class WebhookEndpoints:
         return [
             endpoint
             for endpoint in self._of_tenant.get(tenant, {}).values()
-            if endpoint.created_at <= at
+            if endpoint.created_at <= at + _CLOCKS_APART
             and any(matches(pattern, event) for pattern in endpoint.events)
             and self._view(endpoint).is_live
         ]

@@ -25,6 +25,7 @@ from pydantic import Field, StringConstraints, TypeAdapter
 from penstock_contracts.models import Fact, Identifier, Timestamp
 
 __all__ = [
+    "WEBHOOK_EVENTS",
     "EventPattern",
     "SuspensionReason",
     "WebhookData",
@@ -35,6 +36,7 @@ __all__ = [
     "WebhookSuccess",
     "WebhookSuspension",
     "is_endpoint_id",
+    "is_known_pattern",
     "matches",
     "webhook_event_id",
     "webhook_key",
@@ -44,6 +46,18 @@ EventPattern = Annotated[
     str, StringConstraints(pattern=r"^(?:\*|[a-z][a-z0-9_]{0,31}(?:\.[a-z][a-z0-9_]{0,31}|\.\*))$")
 ]
 """An event type (`response.completed`), all of a family (`batch.*`), or all there are (`*`)."""
+
+WEBHOOK_EVENTS: Final = (
+    "response.completed",
+    "response.failed",
+    "response.incomplete",
+    "response.cancelled",
+    "batch.completed",
+    "batch.failed",
+    "batch.expired",
+    "batch.cancelled",
+)
+"""Every event type that is told today; patterns reach later ones, too."""
 
 _EVENT_TYPE = r"^[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,31}$"
 _ENDPOINT_ID: Final = re.compile(r"we_[0-9a-f]{32}")
@@ -78,6 +92,9 @@ class WebhookEndpoint(Fact):
     rotated_at: Timestamp | None = None
     overlap_until: Timestamp | None = Field(
         default=None, description="Until then the secret before the present one signs, too."
+    )
+    rotation_key: str | None = Field(
+        default=None, description="SHA-256 of the Idempotency-Key of the last rotation."
     )
     created_at: Timestamp
     fingerprint: str | None = Field(
@@ -147,6 +164,11 @@ def webhook_event_id(*, tenant: str, subject: str, event: str) -> str:
     """
     text = f"{tenant}\n{subject}\n{event}"
     return "evt_" + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def is_known_pattern(pattern: str) -> bool:
+    """Whether the pattern matches any event that is told today; another is a typing error."""
+    return any(matches(pattern, event) for event in WEBHOOK_EVENTS)
 
 
 def matches(pattern: str, event: str) -> bool:

@@ -14,6 +14,7 @@ __all__ = ["REGISTRY", "ErrorKind"]
 _INVALID: Final = "invalid_request_error"
 _AUTH: Final = _INVALID
 """OpenAI calls a wrong key a wrong request, and clients tell by the status."""
+_PERMISSION: Final = "permission_error"
 _RATE: Final = "rate_limit_error"
 _REQUESTS: Final = "requests"
 """What OpenAI names as the thing that there were too many of."""
@@ -85,6 +86,34 @@ _KINDS: Final = (
         "Get a token from an issuer that this deployment trusts, with exp, aud, iss and sub.",
     ),
     ErrorKind("expired_token", 401, _AUTH, "The token has expired", "Get a fresh token."),
+    ErrorKind(
+        "insufficient_scope",
+        403,
+        _PERMISSION,
+        "The credential may not do this",
+        "Use a key of scope tenant or admin; `penstock token create --scope tenant` makes one.",
+    ),
+    ErrorKind(
+        "webhook_endpoint_not_found",
+        404,
+        _INVALID,
+        "No such webhook endpoint",
+        "Check the id; `GET /v1/webhook_endpoints` lists all of the tenant.",
+    ),
+    ErrorKind(
+        "too_many_webhook_endpoints",
+        400,
+        _INVALID,
+        "The tenant has as many webhook endpoints as it may",
+        "Delete one that is not needed, or let one endpoint take more events.",
+    ),
+    ErrorKind(
+        "webhook_endpoint_disabled",
+        400,
+        _INVALID,
+        "Nothing is delivered to the webhook endpoint",
+        'Enable it with `PATCH {"enabled": true}`; `suspended` tells why it was stopped.',
+    ),
     ErrorKind("not_found", 404, _INVALID, "No such address", "See /docs for all addresses."),
     ErrorKind(
         "job_not_found",

@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from penstock_kit.settings import Group, PlatformSettings, Seconds, require
 from penstock_kit.tail.settings import TailSettings
+from penstock_kit.webhooks.settings import WebhookSettings
 from pydantic import Field, SecretStr, model_validator
 
 __all__ = ["GatewayGroup", "GatewaySettings"]
@@ -123,6 +124,7 @@ class GatewaySettings(PlatformSettings):
     """The gateway's settings."""
 
     gateway: GatewayGroup = GatewayGroup()
+    webhooks: WebhookSettings = WebhookSettings()
 
     @model_validator(mode="after")
     def _limits_fit(self) -> Self:

@@ -13,6 +13,7 @@ from gateway.openai.moderations.surface import MODERATIONS_SURFACE
 from gateway.openai.responses.surface import RESPONSES_SURFACE
 from gateway.route_specs import RouteSpec
 from gateway.surface_of_jobs import JOBS_SURFACE
+from gateway.webhook_endpoints.surface import WEBHOOKS_SURFACE
 
 __all__ = ["AREAS", "SURFACE"]
 
@@ -24,5 +25,6 @@ AREAS: Final[Mapping[str, tuple[RouteSpec, ...]]] = {
     "openai.embeddings": EMBEDDINGS_SURFACE,
     "openai.models": MODELS_SURFACE,
     "openai.responses": RESPONSES_SURFACE,
+    "webhooks": WEBHOOKS_SURFACE,
 }
 SURFACE: Final = tuple(spec for specs in AREAS.values() for spec in specs)

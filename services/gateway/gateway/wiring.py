@@ -26,6 +26,8 @@ from penstock_kit.tail.events import EventTail
 from penstock_kit.tasks import TaskCatalog, load_tasks
 from penstock_kit.telemetry.health import AdminServer, Health
 from penstock_kit.telemetry.metrics import Metrics, process_registry
+from penstock_kit.webhooks.endpoints import WebhookEndpoints
+from penstock_kit.webhooks.table import WebhookTable
 
 from gateway.admission.bodies import BodyBudget
 from gateway.admission.redis_store import RedisAdmissions
@@ -60,6 +62,7 @@ from gateway.stream import EventFollower, FollowLimits
 from gateway.submit import Submitter
 from gateway.views import JobViews
 from gateway.waiting import EndWaiters
+from gateway.webhook_endpoints.building import build_webhook_endpoints
 from gateway.writing import JobWriter
 
 __all__ = ["Outside", "build_frame", "build_service"]
@@ -101,6 +104,7 @@ class Inside:
         self.closings: list[Callable[[], Awaitable[None]]] = []
         self.lines = QueueLines(clock)
         self.recent = RecentJobs()
+        self.webhooks = WebhookEndpoints()
         self.desk = AdmissionDesk(tasks, gateways=gateways, metrics=metrics, clock=clock)
         self.watcher = EventWatcher(
             lines=self.lines,
@@ -177,6 +181,7 @@ def build_service(settings: GatewaySettings) -> Service:
         _ProducerPart(producer),
         inside.desk.poller(settings.kafka),
         credentials,
+        WebhookTable(settings.kafka, inside.webhooks),
         tail,
         streams,
         _Closings(inside.closings),
@@ -276,6 +281,7 @@ def build_frame(
         "openai.completions": build_completions(door),
         "openai.embeddings": build_embeddings(door),
         "openai.models": build_models(door),
+        "webhooks": build_webhook_endpoints(door, inside.webhooks),
     }
     return create_app(endpoints, metrics=metrics, randomness=inside.randomness)
 

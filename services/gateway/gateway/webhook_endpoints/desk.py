@@ -1,0 +1,253 @@
+"""What can be done with endpoints, by whom; every change is one record in the endpoint topic."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+from penstock_contracts.credentials import Scope
+from penstock_contracts.ids import JobIds
+from penstock_contracts.webhooks import WebhookEndpoint
+from penstock_kit.auth.principal import Principal
+from penstock_kit.clock import Clock
+from penstock_kit.kafka.ports import DeliveryUnknown, OutRecord, Producer, ProducerFull
+from penstock_kit.webhooks.deliveries import Notice, delivery_record
+from penstock_kit.webhooks.endpoints import EndpointView, WebhookEndpoints
+from penstock_kit.webhooks.secrets import WebhookSecrets
+from penstock_kit.webhooks.table import endpoint_record, endpoint_tombstones
+from penstock_kit.webhooks.urls import BadUrl, UrlRules
+
+from gateway.errors import ApiError
+from gateway.webhook_endpoints.models import CreateWebhookEndpoint, UpdateWebhookEndpoint
+
+__all__ = ["Shown", "WebhookDesk", "WebhookLimits"]
+
+_SOURCE: Final = "/penstock/gateway"
+_ROUTE: Final = "/v1/webhook_endpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookLimits:
+    """How many endpoints a tenant may have, and how long things are remembered."""
+
+    per_tenant: int
+    secret_overlap: timedelta
+    replay_for: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An endpoint with its secret; None where it may not be shown again."""
+
+    view: EndpointView
+    secret: str | None
+    is_replay: bool = False
+
+
+class WebhookDesk:
+    """Takes orders about endpoints of the caller's tenant.
+
+    Endpoints are told of all jobs of a tenant, so that a user's own key may not touch them.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoints: WebhookEndpoints,
+        producer: Producer,
+        secrets: WebhookSecrets,
+        urls: UrlRules,
+        ids: JobIds,
+        limits: WebhookLimits,
+        clock: Clock,
+        randomness: Callable[[int], bytes],
+    ) -> None:
+        self._endpoints = endpoints
+        self._producer = producer
+        self._secrets = secrets
+        self._urls = urls
+        self._ids = ids
+        self._limits = limits
+        self._clock = clock
+        self._randomness = randomness
+
+    def page(self, principal: Principal) -> list[EndpointView]:
+        """Every endpoint of the tenant, the newest first."""
+        _authorize(principal)
+        return self._endpoints.of_tenant(principal.scope)
+
+    def find(self, principal: Principal, endpoint_id: str) -> EndpointView:
+        """One of them.
+
+        Raises:
+            ApiError: webhook_endpoint_not_found, insufficient_scope.
+        """
+        _authorize(principal)
+        view = self._endpoints.find(principal.scope, endpoint_id)
+        if view is None:
+            raise ApiError(
+                "webhook_endpoint_not_found",
+                "there is no webhook endpoint of that id; GET /v1/webhook_endpoints lists all",
+                param="endpoint",
+            )
+        return view
+
+    async def create(
+        self, principal: Principal, body: CreateWebhookEndpoint, *, key: str | None
+    ) -> Shown:
+        """Make one. The same key with the same body gives the same endpoint, with its secret.
+
+        Raises:
+            ApiError: insufficient_scope, invalid_value, too_many_webhook_endpoints,
+                idempotency_key_reused, broker_busy.
+        """
+        _authorize(principal)
+        url = self._checked(body.url)
+        endpoint_id = f"we_{self._name(principal, key)}"
+        fingerprint = None if key is None else _hash(body.model_dump_json())
+        known = self._endpoints.find(principal.scope, endpoint_id)
+        if known is not None:
+            return self._replayed(known, fingerprint)
+        if len(self._endpoints.of_tenant(principal.scope)) >= self._limits.per_tenant:
+            message = f"the tenant has {self._limits.per_tenant} webhook endpoints; delete one"
+            raise ApiError("too_many_webhook_endpoints", message)
+        now = self._clock.now()
+        made = WebhookEndpoint(
+            id=endpoint_id,
+            tenant=principal.tenant,
+            url=url,
+            events=list(dict.fromkeys(body.events)),
+            description=body.description,
+            enabled=body.enabled,
+            enabled_at=now,
+            created_at=now,
+            fingerprint=fingerprint,
+        )
+        return Shown(await self._put(made), self._secrets.present(made))
+
+    async def update(
+        self, principal: Principal, endpoint_id: str, body: UpdateWebhookEndpoint
+    ) -> EndpointView:
+        """Change what the body names.
+
+        Raises:
+            ApiError: as `find` and `create`.
+        """
+        view = self.find(principal, endpoint_id)
+        given = body.model_dump(exclude_none=True)
+        changes: dict[str, Any] = {**given}
+        if body.url is not None:
+            changes["url"] = self._checked(body.url)
+        if body.events is not None:
+            changes["events"] = list(dict.fromkeys(body.events))
+        if body.enabled and not view.is_live:
+            changes["enablement"] = view.endpoint.enablement + 1
+            changes["enabled_at"] = self._clock.now()
+        return await self._put(view.endpoint.model_copy(update=changes))
+
+    async def rotate(self, principal: Principal, endpoint_id: str, *, key: str | None) -> Shown:
+        """Give it a new secret; the old one signs beside it for a while.
+
+        The same key again shows the same new secret. Another rotation before the overlap is over
+        makes the oldest secret void at once.
+
+        Raises:
+            ApiError: as `find`; broker_busy.
+        """
+        view = self.find(principal, endpoint_id)
+        endpoint, now = view.endpoint, self._clock.now()
+        hashed = None if key is None else _hash(key)
+        if hashed is not None and hashed == endpoint.rotation_key:
+            is_fresh = now - (endpoint.rotated_at or now) <= self._limits.replay_for
+            secret = self._secrets.present(endpoint) if is_fresh else None
+            return Shown(view, secret, is_replay=True)
+        rotated = endpoint.model_copy(
+            update={
+                "generation": endpoint.generation + 1,
+                "rotated_at": now,
+                "overlap_until": now + self._limits.secret_overlap,
+                "rotation_key": hashed,
+            }
+        )
+        return Shown(await self._put(rotated), self._secrets.present(rotated))
+
+    async def delete(self, principal: Principal, endpoint_id: str) -> None:
+        """Forget it; what was still to be delivered to it is dropped.
+
+        Raises:
+            ApiError: as `find`; broker_busy.
+        """
+        self.find(principal, endpoint_id)
+        for record in endpoint_tombstones(endpoint_id):
+            await self._write(record)
+
+    async def test(self, principal: Principal, endpoint_id: str, *, event: str) -> str:
+        """Have one delivery made, whatever the endpoint's filter; the event's id.
+
+        Raises:
+            ApiError: as `find`; webhook_endpoint_disabled, broker_busy.
+        """
+        view = self.find(principal, endpoint_id)
+        if not view.is_live:
+            message = "nothing is delivered to this endpoint; PATCH it with enabled true first"
+            raise ApiError("webhook_endpoint_disabled", message)
+        subject = f"test_{self._randomness(16).hex()}"
+        notice = Notice(principal.tenant, event, subject, self._clock.now())
+        await self._send(delivery_record(notice, endpoint_id, source=_SOURCE))
+        return notice.id
+
+    def _replayed(self, known: EndpointView, fingerprint: str | None) -> Shown:
+        endpoint = known.endpoint
+        if fingerprint != endpoint.fingerprint:
+            message = "the Idempotency-Key made an endpoint of another body; use a fresh key"
+            raise ApiError("idempotency_key_reused", message, param="Idempotency-Key")
+        age = self._clock.now() - endpoint.created_at
+        is_fresh = endpoint.generation == 1 and age <= self._limits.replay_for
+        secret = self._secrets.present(endpoint) if is_fresh else None
+        return Shown(known, secret, is_replay=True)
+
+    def _checked(self, url: str) -> str:
+        try:
+            return self._urls.parse(url).url
+        except BadUrl as error:
+            raise ApiError("invalid_value", f"Invalid 'url': {error}.", param="url") from None
+
+    def _name(self, principal: Principal, key: str | None) -> str:
+        if key is None:
+            return self._randomness(16).hex()
+        return self._ids.uuid_for_key(tenant=principal.tenant, route=_ROUTE, key=key).hex
+
+    async def _put(self, endpoint: WebhookEndpoint) -> EndpointView:
+        now: datetime = self._clock.now()
+        await self._write(endpoint_record(endpoint, source=_SOURCE, now=now, event_id=uuid4().hex))
+        view = self._endpoints.get(endpoint.id)
+        assert view is not None, "it was applied a moment ago"
+        return view
+
+    async def _write(self, record: OutRecord) -> None:
+        """Known here as soon as the log has it, so that the next request sees it."""
+        await self._send(record)
+        self._endpoints.apply((record.key or b"").decode(), record.value)
+
+    async def _send(self, record: OutRecord) -> None:
+        try:
+            await self._producer.send(record)
+        except (ProducerFull, DeliveryUnknown) as error:
+            message = "the log has not confirmed the change in time; send it again"
+            raise ApiError(
+                "broker_busy", message, retry_after_s=error.retry_after_s or 1.0
+            ) from error
+
+
+def _authorize(principal: Principal) -> None:
+    if principal.level is Scope.USER:
+        message = "webhook endpoints belong to the whole tenant; use a key of scope tenant"
+        raise ApiError("insufficient_scope", message)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

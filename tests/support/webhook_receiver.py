@@ -93,7 +93,7 @@ class Receiver:
             while not fact():  # noqa: ASYNC110 - other processes set no event
                 await asyncio.sleep(0.01)
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Take one request."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         got = Got(request.path_qs, headers, await request.read(), str(request.remote))

@@ -47,7 +47,7 @@ async def test_endpoint_is_made_with_a_usable_secret_that_nothing_else_ever_show
         ["response.*"],
     )
     assert (made["enabled"], made["suspended"], made["last_success_at"]) == (True, None, None)
-    assert Webhook(made["secret"])
+    assert Webhook(made["secret"]).sign("a", bench.clock.now(), "{}").startswith("v1,")
     one = await bench.call("GET", f"{PATH}/{made['id']}")
     every = await bench.call("GET", PATH)
     changed = await bench.call("PATCH", f"{PATH}/{made['id']}", {"description": "x"})

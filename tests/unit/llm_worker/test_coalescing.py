@@ -143,7 +143,7 @@ async def test_flush_when_nothing_is_held_sends_nothing() -> None:
 
 async def test_close_drops_what_is_held_and_stops_the_timer() -> None:
     events = Events()
-    coalescer = Coalescer(events, CoalescingPolicy(interval=timedelta(milliseconds=1)))
+    coalescer = Coalescer(events, CoalescingPolicy(interval=LONG))
     coalescer.add([text("a"), text("b")])
     coalescer.add([text("c")])
 

@@ -167,7 +167,7 @@ def _echo(body: ResponseBody, value: dict[str, Any]) -> dict[str, Any]:
     if text:
         echo["text"] = {"format": {"type": "text"}, **text}
     if "tools" in echo:
-        blank = {"parameters": None, "strict": None}
+        blank = {"description": None, "parameters": None, "strict": None}
         echo["tools"] = [{**blank, **tool} for tool in echo["tools"]]
     return echo
 

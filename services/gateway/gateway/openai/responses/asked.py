@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from penstock_contracts.codec import dumps
 from penstock_contracts.requests import Priority, TaskKind
 from penstock_contracts.surface import Surface
 
@@ -26,6 +27,8 @@ __all__ = ["ROUTE", "ResponseAsk", "ResponseAsks"]
 ROUTE: Final = "/v1/responses"
 _MAX_MESSAGES: Final = 2048
 """As of `ChatInput`."""
+_MAX_ECHO_BYTES: Final = 256 * 1024
+"""Travels in the request's record, and is kept with the job."""
 _PASSED_ON: Final = (
     "temperature",
     "top_p",
@@ -102,6 +105,7 @@ class ResponseAsks:
         turn = messages_of(value["input"], known)
         _check_count(turn, history)
         echo = _echo(body, value)
+        _check_size(echo)
         surface = Surface(
             kind=KIND, echo=echo, first_item=len(history), kept=body.store is not False
         )
@@ -151,6 +155,15 @@ def _check_count(turn: list[dict[str, Any]], history: list[dict[str, Any]]) -> N
             f"was said before, but got {len(turn) + len(history)} instead."
         )
         raise ApiError("array_above_max_length", message, param="input")
+
+
+def _check_size(echo: dict[str, Any]) -> None:
+    if len(dumps(echo)) > _MAX_ECHO_BYTES:
+        message = (
+            f"instructions, tools and text.format have together more than {_MAX_ECHO_BYTES} bytes; "
+            "send long instructions as a message of the input"
+        )
+        raise ApiError("body_too_large", message)
 
 
 def _echo(body: ResponseBody, value: dict[str, Any]) -> dict[str, Any]:

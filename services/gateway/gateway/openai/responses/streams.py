@@ -14,13 +14,17 @@ from gateway.mailbox import Closing
 from gateway.openai.ending import Ending
 from gateway.openai.feed import SnapshotItem, is_end
 from gateway.openai.responses.events import Event, ResponseEvents, event_bytes
-from gateway.openai.streaming import PING, SSE_HEADERS
+from gateway.openai.streaming import SSE_HEADERS
 from gateway.ports import StreamEvent
 
 __all__ = ["Cut", "ResponseStreams", "Source", "translated"]
 
-_FIRST_OUTPUT: Final = 2
-"""Below, a reader has seen nothing of the output: it may begin with whatever is kept."""
+_PING: Final = b": ping\n"
+"""Without an empty line: OpenAI's client takes one behind an `id` for an event without data."""
+
+
+_IN_PROGRESS: Final = 2
+"""Up to here a reader has seen nothing of the output: it may begin with whatever is kept."""
 
 
 class Source(Protocol):
@@ -60,7 +64,7 @@ class Cut:
         Raises:
             ApiError: stream_position_gone, where one would be torn, or nobody knows any more.
         """
-        if is_lost and self._after >= _FIRST_OUTPUT:
+        if is_lost and self._after > _IN_PROGRESS:
             raise _gone("what came before it is no longer kept piece by piece")
         behind = [event for event in events if event.number > self._after]
         for event in behind:
@@ -139,14 +143,14 @@ async def _pieces(source: Source, events: ResponseEvents, cut: Cut) -> AsyncIter
             last = max([last, *(event.number for event in found)])
             kept = cut.behind(found, is_lost=events.is_lost)
             found = []
-            yield event_bytes(kept) or PING
+            yield event_bytes(kept) or _PING
             has_sent = True
     except Closing as closing:
         if closing.reason != "drain":
             revoked = ApiError("revoked_api_key", "the API key was revoked while the job ran")
             yield _error_event(revoked, last + 1)
             return
-        yield b": drain, come again with starting_after\nretry: 500\n\n"
+        yield b": drain, come again with starting_after\n"
     except ApiError as error:
         if not has_sent:
             raise

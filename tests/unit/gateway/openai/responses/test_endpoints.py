@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from openai._streaming import SSEDecoder
 from openai.types.responses import Response
 from penstock_contracts.events import JobStatus
 from penstock_contracts.parts import ChatOutput, Choice, TextDelta, Usage
@@ -87,6 +88,12 @@ async def done(bench: GatewayBench, body: dict[str, Any], text: str) -> str:
     await call.end()
     assert call.status == 200
     return folded(bench, job, text)
+
+
+async def written_in_background(bench: GatewayBench) -> str:
+    """The job of a response in the background, of which the tail has not heard."""
+    await bench.call("POST", PATH, {**HELLO, "background": True})
+    return await next_job(bench)
 
 
 async def refused(bench: GatewayBench, **body: Any) -> tuple[int, str, str | None]:
@@ -232,6 +239,34 @@ async def test_a_stream_is_resumed_after_a_number(bench: GatewayBench) -> None:
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert chunks_of(await rest.end()) == events[5:]
     assert chunks_of(await by_header.end()) == events[5:]
+
+
+async def test_signs_of_life_are_no_events_to_openais_client(bench: GatewayBench) -> None:
+    """Its decoder takes an empty line behind an `id` for an event, even after a comment."""
+    call = OpenCall(bench, PATH, {**HELLO, "stream": True})
+    job = await next_job(bench)
+    bench.feed_written()
+    await call.until(": ping")
+    worker = Worker(bench, job)
+    worker.starts()
+    worker.completes("hello")
+
+    decoded = list(SSEDecoder().iter_bytes(iter([(await call.end()).encode()])))
+
+    assert all(event.data for event in decoded)
+    assert decoded[-1].event == "response.completed"
+
+
+async def test_a_stream_whose_pieces_are_no_longer_kept_begins_anew_or_not_at_all(
+    bench: GatewayBench,
+) -> None:
+    response = folded(bench, await written_in_background(bench), "hello")
+
+    events = chunks_of(await OpenCall(bench, f"{PATH}/{response}?stream=true").end())
+    late = await bench.call("GET", f"{PATH}/{response}?stream=true&starting_after=7")
+
+    assert events[-1]["response"]["output"][0]["content"][0]["text"] == "hello"
+    assert is_error(late, 400, "stream_position_gone")
 
 
 async def test_previous_response_brings_its_messages_and_its_answer(bench: GatewayBench) -> None:

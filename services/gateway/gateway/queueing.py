@@ -28,8 +28,8 @@ Line = tuple[str, str]
 
 _MAX_WAITING = 100_000
 """Jobs followed per line; beyond, the line's figures are null until it is shorter."""
-_MAX_SCAN = 10_000
-"""Places counted for one question; jobs further behind have a null position."""
+_MAX_SCAN = 5_000
+"""Places counted from each end for one question; jobs in between have a null position."""
 _MAX_RUNNING = 50_000
 _WEIGHT = 0.2
 """Of the newest observation in an average: about the last ten count."""
@@ -127,11 +127,12 @@ def _averaged(old: float | None, new: float) -> float:
 
 
 def _place(waiting: OrderedDict[str, tuple[int, float]], job: str) -> int | None:
-    if next(reversed(waiting)) == job:
-        return len(waiting)
-    for place, other in enumerate(waiting, start=1):
-        if other == job:
-            return place
-        if place >= _MAX_SCAN:
+    # From both ends: whoever asks has mostly just come, among some others, or is soon to start.
+    for step, (early, late) in enumerate(zip(waiting, reversed(waiting), strict=True), start=1):
+        if early == job:
+            return step
+        if late == job:
+            return len(waiting) - step + 1
+        if step >= _MAX_SCAN:
             return None
     return None

@@ -68,6 +68,23 @@ class TenantScope:
         """Redis log or counter of what a rule has let through for an owner inside the tenant."""
         return f"ps:{{{self.tenant}}}:limit:{rule}:{owner}"
 
+    def shelf_key(self, kind: str, record_id: str) -> str:
+        """Redis hash of a record that callers keep: a `file`, a `batch`."""
+        return f"ps:{{{self.tenant}}}:{kind}:{record_id}"
+
+    def shelf_index_key(self, kind: str, *, user: str | None = None) -> str:
+        """Redis sorted set of such records by creation time: of a user, or of the whole tenant."""
+        owner = "" if user is None else f":user:{user}"
+        return f"ps:{{{self.tenant}}}:{kind}s{owner}"
+
+    def batch_events_key(self, batch: str) -> str:
+        """Redis stream of what happened to the lines of a batch."""
+        return f"ps:{{{self.tenant}}}:batch-events:{batch}"
+
+    def batch_lease_key(self, batch: str) -> str:
+        """Redis string: which process runs the batch, with heartbeat."""
+        return f"ps:{{{self.tenant}}}:batch-lease:{batch}"
+
     def point_id(self, *, collection: str, document: str, chunk: int) -> str:
         """UUIDv5 of a vector: tenants cannot overwrite each other's points."""
         return str(

@@ -10,17 +10,14 @@ import hashlib
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import obstore
-from obstore import exceptions as faults
-from obstore.store import LocalStore, ObjectStore, from_url
 from penstock_contracts.ids import is_job_id
 from penstock_contracts.parts import BlobRef
 
-from penstock_kit.errors import Fatal, Rejected, Retryable
+from penstock_kit.blobs.opening import guarded, open_store, tenant_segment
+from penstock_kit.errors import Rejected
 from penstock_kit.settings import BlobSettings
 from penstock_kit.tenancy import TenantScope
 
@@ -28,10 +25,7 @@ __all__ = ["BlobStore"]
 
 _KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}-[0-9a-f]{16}", re.ASCII)
-_PLAIN = re.compile(r"[a-z0-9.-]+", re.ASCII)
 _TIMEOUT = timedelta(seconds=30)
-_MISSING = (faults.NotFoundError, FileNotFoundError)
-_REFUSED = (faults.PermissionDeniedError, faults.UnauthenticatedError, PermissionError)
 
 
 class BlobStore:
@@ -45,7 +39,7 @@ class BlobStore:
         self.inline_limit_bytes = settings.inline_limit_bytes
         self._max_bytes = settings.max_bytes
         self._timeout_s = timeout.total_seconds()
-        self._store = _open(settings.url)
+        self._store = open_store(settings.url)
 
     async def put(self, scope: TenantScope, job: str, kind: str, data: bytes) -> BlobRef:
         """Store `data` and return when it is durable. The same data again gives the same reference.
@@ -65,7 +59,7 @@ class BlobStore:
         assert _KIND.fullmatch(kind), kind
         digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
         path = f"{_folder(scope, job)}{kind}-{digest[:16]}"
-        await self._guarded(obstore.put_async(self._store, path, data))
+        await self._within(obstore.put_async(self._store, path, data))
         return BlobRef(path=path, sha256=digest, size_bytes=len(data))
 
     async def get(self, scope: TenantScope, ref: BlobRef) -> bytes:
@@ -76,10 +70,10 @@ class BlobStore:
             Retryable: the store is away.
         """
         self._check(scope, ref)
-        result = await self._guarded(obstore.get_async(self._store, ref.path))
+        result = await self._within(obstore.get_async(self._store, ref.path))
         if result.meta["size"] != ref.size_bytes:
             raise _damaged(ref)
-        data = bytes(await self._guarded(result.bytes_async()))
+        data = bytes(await self._within(result.bytes_async()))
         digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
         if digest != ref.sha256:
             raise _damaged(ref)
@@ -95,14 +89,14 @@ class BlobStore:
             Retryable: the store is away.
         """
         self._check(scope, ref)
-        result = await self._guarded(obstore.get_async(self._store, ref.path))
+        result = await self._within(obstore.get_async(self._store, ref.path))
         if result.meta["size"] != ref.size_bytes:
             raise _damaged(ref)
         digest = hashlib.sha256()
         chunks = result.stream(min_chunk_size=chunk_bytes).__aiter__()
         while True:
             try:
-                chunk = bytes(await self._guarded(anext(chunks)))
+                chunk = bytes(await self._within(anext(chunks)))
             except StopAsyncIteration:
                 break
             digest.update(chunk)
@@ -118,12 +112,12 @@ class BlobStore:
         """
         paths = [
             meta["path"]
-            for batch in await self._guarded(self._list(_folder(scope, job)))
+            for batch in await self._within(self._list(_folder(scope, job)))
             for meta in batch
         ]
         if paths:
             try:
-                await self._guarded(obstore.delete_async(self._store, paths))
+                await self._within(obstore.delete_async(self._store, paths))
             except Rejected:
                 return 0
         return len(paths)
@@ -135,9 +129,12 @@ class BlobStore:
             Retryable: the store is away, or refuses us.
         """
         try:
-            await self._guarded(obstore.head_async(self._store, "penstock-probe"))
+            await self._within(obstore.head_async(self._store, "penstock-probe"))
         except Rejected:
             return
+
+    async def _within(self, awaitable: Any) -> Any:
+        return await guarded(awaitable, limit_s=self._timeout_s)
 
     async def _list(self, prefix: str) -> list[Any]:
         return [batch async for batch in obstore.list(self._store, prefix=prefix)]
@@ -160,52 +157,10 @@ class BlobStore:
         if ref.size_bytes > self._max_bytes:
             raise _too_large(ref.size_bytes, self._max_bytes)
 
-    async def _guarded(self, awaitable: Any) -> Any:
-        try:
-            return await asyncio.wait_for(awaitable, self._timeout_s)
-        except _MISSING as error:
-            raise Rejected(
-                "the body is gone: its job was deleted, or it was never stored",
-                code="missing_blob",
-                field="input_ref.path",
-            ) from error
-        except _REFUSED as error:
-            raise Retryable(
-                "the blob store refuses our credentials; check them and PENSTOCK_BLOBS__URL"
-            ) from error
-        except (faults.BaseError, OSError) as error:
-            raise Retryable(
-                f"the blob store does not answer ({type(error).__name__});"
-                " is PENSTOCK_BLOBS__URL right?"
-            ) from error
-
-
-def _open(url: str) -> ObjectStore:
-    parts = urlsplit(url)
-    try:
-        if parts.scheme == "file":
-            return LocalStore(Path(parts.path), mkdir=True)
-        return from_url(url)
-    except (faults.BaseError, ValueError, OSError) as error:
-        raise Fatal(
-            f"PENSTOCK_BLOBS__URL {url!r} cannot be opened ({error}); give file:///folder,"
-            " s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
-        ) from error
-
 
 def _folder(scope: TenantScope, job: str) -> str:
     assert is_job_id(job), job
-    return f"{_segment(scope.tenant)}/{job}/"
-
-
-def _segment(tenant: str) -> str:
-    """A tenant id as one path segment: no slash, no dot-dot, different ids always differ.
-
-    Plain ids stay readable; others (capitals too, for folders that ignore case) become a hash.
-    """
-    if _PLAIN.fullmatch(tenant):
-        return f"t-{tenant}"
-    return f"h-{hashlib.sha256(tenant.encode()).hexdigest()}"
+    return f"{tenant_segment(scope.tenant)}/{job}/"
 
 
 def _damaged(ref: BlobRef) -> Rejected:

@@ -1,0 +1,1 @@
+"""Files and batches as every process sees them: their records, and the view of them in Redis."""

@@ -1,1 +1,1 @@
-"""The OpenAI front door: every call is a job, every OpenAI object a view of one."""
+"""The OpenAI front door: every object of it is a job, in another dress."""

@@ -1,0 +1,152 @@
+"""What a running batch says of itself: states, and an event for every line, into the log."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import structlog
+from penstock_contracts.batches import (
+    BatchChanged,
+    BatchCounts,
+    BatchLineEnded,
+    BatchState,
+    BatchStatus,
+    BatchUsage,
+)
+from penstock_kit.batches.events import BatchEvents
+from penstock_kit.batches.records import batch_record, event_record, shelved_batch
+from penstock_kit.batches.shelf import Shelf
+from penstock_kit.clock import Clock
+from penstock_kit.errors import Busy, Retryable
+from penstock_kit.jobs.view import TableAway
+from penstock_kit.kafka.ports import OutRecord, Producer, ProducerFull
+from penstock_kit.tenancy import TenantScope
+
+__all__ = ["Journal", "LineNews"]
+
+log = structlog.get_logger(__name__)
+
+_PAUSE_S = 1.0
+_EVENT_OF: dict[BatchStatus, str] = {
+    status: f"batch.{status.value}"
+    for status in BatchStatus
+    if status is not BatchStatus.VALIDATING
+}
+
+LineNews = tuple[int, str, str | None, int | None, str | None]
+"""Line, custom_id, job, status code, and what went wrong (None: nothing)."""
+
+
+class Journal:
+    """Writes for one batch. Versions and numbers go on where an earlier run left off."""
+
+    def __init__(
+        self,
+        state: BatchState,
+        *,
+        producer: Producer,
+        shelf: Shelf,
+        events: BatchEvents,
+        clock: Clock,
+    ) -> None:
+        self.state = state
+        self._producer = producer
+        self._shelf = shelf
+        self._events = events
+        self._clock = clock
+        self._number = 0
+        self._told: set[int] = set()
+        self._seen = state.counts.completed + state.counts.failed
+
+    async def recall(self) -> None:
+        """Find out what was told already, so that no line is told twice.
+
+        Raises:
+            TableAway: Redis does not answer.
+        """
+        request = self.state.request
+        scope, after = TenantScope(request.tenant), -1
+        while events := await self._events.read(scope, request.id, after=after):
+            for event in events:
+                if event.type.startswith("batch.line."):
+                    self._told.add(BatchLineEnded.model_validate_json(event.value).line)
+            after = events[-1].number
+        self._number = after + 1
+
+    async def change(self, status: BatchStatus, **known: Any) -> None:
+        """Enter a state: written, acknowledged, shown and told. Waits as long as the log is away."""
+        await self._write(status=status, **known)
+        kind: Any = _EVENT_OF[status]
+        event = BatchChanged(
+            type=kind,
+            batch=self.state.request.id,
+            sequence_number=self._next(),
+            at=self._clock.now(),
+            counts=self.state.counts,
+            output_file_id=self.state.output_file_id,
+            error_file_id=self.state.error_file_id,
+        )
+        await self._send(event_record(self.state.request, event))
+
+    async def note(self, counts: BatchCounts, usage: BatchUsage) -> None:
+        """Keep the counts, if there is news. A run that goes over old lines again says nothing."""
+        done = counts.completed + counts.failed
+        if done <= self._seen:
+            return
+        self._seen = done
+        await self._write(counts=counts, usage=usage)
+
+    async def tell(self, news: LineNews, counts: BatchCounts) -> None:
+        """A line has ended; told once."""
+        line, custom_id, job, status_code, code = news
+        if line in self._told:
+            return
+        self._told.add(line)
+        kind: Literal["batch.line.completed", "batch.line.failed"] = (
+            "batch.line.completed" if code is None else "batch.line.failed"
+        )
+        event = BatchLineEnded.model_construct(
+            type=kind,
+            batch=self.state.request.id,
+            sequence_number=self._next(),
+            at=self._clock.now(),
+            counts=counts,
+            line=line,
+            custom_id=custom_id,
+            job=job,
+            status_code=status_code,
+            code=code,
+        )
+        record = event_record(self.state.request, event)
+        while True:
+            try:
+                self._producer.send_soon(record)
+            except ProducerFull:
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return
+
+    async def _write(self, **known: Any) -> None:
+        update = {**known, "version": self.state.version + 1}
+        self.state = self.state.model_copy(update=update)
+        await self._send(batch_record(self.state, self._clock.now()))
+        try:
+            await self._shelf.put(shelved_batch(self.state))
+        except TableAway:
+            log.debug("batch.shown_later", batch=self.state.request.id)
+
+    async def _send(self, record: OutRecord) -> None:
+        """Nothing of a batch can go on without the log, so this waits for it."""
+        while True:
+            try:
+                await self._producer.send(record)
+            except (Busy, Retryable) as error:
+                log.warning("batch.log_away", batch=self.state.request.id, error=str(error))
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number - 1

@@ -1,0 +1,1 @@
+"""`/v1/files`: what callers send for batches, and what batches give back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from gateway.admission.store import Ask
 from gateway.admission.store import Reply as StoreReply
 from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
+from gateway.openai.files.stores import BatchStores
 from gateway.settings import GatewaySettings
 from gateway.stream import EventFollower
 from gateway.waiting import EndWaiters
@@ -30,7 +32,8 @@ from penstock_kit.auth.api_keys import ApiKeys, make_api_key
 from penstock_kit.auth.bearer import BearerAuthenticator
 from penstock_kit.auth.jwt_tokens import JwtTokens
 from penstock_kit.auth.principal import Principal
-from penstock_kit.errors import Retryable
+from penstock_kit.batches.memory import MemoryBatchEvents, MemoryShelf
+from penstock_kit.errors import Rejected, Retryable
 from penstock_kit.jobs.view import JobPage, StoredEvent, TableAway
 from penstock_kit.kafka.memory import MemoryKafka
 from penstock_kit.settings import (
@@ -151,6 +154,41 @@ class MemoryBlobs:
             yield data[start : start + 65536]
 
 
+@dataclass
+class MemoryFiles:
+    """Contents of files in a dictionary; an upload that fails leaves nothing."""
+
+    stored: dict[str, bytes] = field(default_factory=dict)
+    is_away: bool = False
+
+    async def put(
+        self, scope: TenantScope, file_id: str, *, upload: str, chunks: AsyncIterator[bytes]
+    ) -> BlobRef:
+        if self.is_away:
+            raise Retryable("away")
+        data = b"".join([chunk async for chunk in chunks])
+        path = f"{scope.tenant}/{file_id}/{upload}"
+        self.stored[path] = data
+        digest = hashlib.sha256(data).hexdigest()
+        return BlobRef(path=path, sha256=digest, size_bytes=len(data))
+
+    async def stream(self, scope: TenantScope, ref: BlobRef) -> AsyncIterator[bytes]:
+        del scope
+        if self.is_away:
+            raise Retryable("away")
+        if ref.path not in self.stored:
+            raise Rejected("gone", code="missing_blob")
+        data = self.stored[ref.path]
+        for start in range(0, len(data), 4096):
+            yield data[start : start + 4096]
+
+    async def delete(self, scope: TenantScope, ref: BlobRef) -> None:
+        del scope
+        if self.is_away:
+            raise Retryable("away")
+        self.stored.pop(ref.path, None)
+
+
 class MemoryAdmissions(LocalAdmissions):
     """Redis' part of admission in memory; it can be away."""
 
@@ -209,6 +247,7 @@ class GatewayBench:
     inside: Inside
     follower: EventFollower
     waiters: EndWaiters
+    stores: BatchStores
     key: str = ""
 
     def new_key(
@@ -386,6 +425,12 @@ async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> Gatewa
     inside = Inside(clock, tasks=tasks, gateways=settings.gateway.gateways, metrics=Metrics())
     admissions = MemoryAdmissions(clock, inside.desk.crowd)
     waiters = EndWaiters(streams)
+    stores = BatchStores(
+        contents=MemoryFiles(),
+        files=MemoryShelf(),
+        batches=MemoryShelf(),
+        events=MemoryBatchEvents(),
+    )
     outside = Outside(
         producer=producer,
         table=table,
@@ -394,6 +439,7 @@ async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> Gatewa
         admissions=inside.desk.degrading(admissions),
         tickets=tickets,
         authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens([], clock)),
+        stores=stores,
         clock=clock,
     )
     metrics = GatewayMetrics(Metrics())
@@ -421,6 +467,7 @@ async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> Gatewa
         inside=inside,
         follower=follower,
         waiters=waiters,
+        stores=stores,
     )
     bench.key = bench.new_key()
     return bench

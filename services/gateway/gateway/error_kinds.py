@@ -477,4 +477,47 @@ _RESPONSES: Final = (
 )
 REGISTRY: Final[Mapping[str, ErrorKind]] = {
     kind.code: kind for kind in (*_KINDS, *_OPENAI, *_RESPONSES)
+_FILES: Final = (
+    _wrong_body(
+        "malformed_form",
+        "The form cannot be read",
+        "Send multipart/form-data with the fields `purpose` and `file`.",
+    ),
+    _wrong_body(
+        "upload_cut",
+        "The upload ended before its form did",
+        "Nothing is kept. Send the file again.",
+    ),
+    ErrorKind(
+        "upload_stalled",
+        408,
+        _INVALID,
+        "Nothing more of the upload came",
+        "Nothing is kept. Send the file again.",
+        should_retry=True,
+    ),
+    ErrorKind(
+        "file_not_found",
+        404,
+        _INVALID,
+        "No such file",
+        "Check the id. Files of other users, deleted and expired files are not found.",
+    ),
+    ErrorKind(
+        "batch_not_found",
+        404,
+        _INVALID,
+        "No such batch",
+        "Check the id. Batches of other users and beyond the retention time are not found.",
+    ),
+    ErrorKind(
+        "batch_is_over",
+        409,
+        _INVALID,
+        "The batch has ended and cannot be cancelled",
+        "Look at the batch: its files hold what its lines brought.",
+    ),
+)
+REGISTRY: Final[Mapping[str, ErrorKind]] = {
+    kind.code: kind for kind in (*_KINDS, *_OPENAI, *_FILES)
 }

@@ -132,7 +132,7 @@ def _operation(spec: RouteSpec) -> dict[str, Any]:
     if spec.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _ref(spec.body)}},
+            "content": {spec.body_type: {"schema": _ref(spec.body)}},
         }
     return operation
 

@@ -97,3 +97,4 @@ class RouteSpec:
     errors: tuple[str, ...]
     parameters: tuple[dict[str, Any], ...] = ()
     body: type[BaseModel] | None = None
+    body_type: str = "application/json"

@@ -109,6 +109,24 @@ class GatewayGroup(Group):
     idempotency_ttl: Seconds = Field(
         default=timedelta(hours=24), description="How long an Idempotency-Key remembers its body."
     )
+    max_file_bytes: int = Field(
+        default=200_000_000, ge=1024, description="Larger uploads to /v1/files are refused (413)."
+    )
+    batch_lines: int = Field(default=50_000, ge=1, description="Requests in one batch.")
+    batch_window: int = Field(
+        default=1024,
+        ge=1,
+        description="Lines of batches that this process has under way at once.",
+    )
+    batch_window_bytes: int = Field(
+        default=8 * 1024 * 1024, ge=1024, description="The same in bytes of requests."
+    )
+    batches_at_once: int = Field(
+        default=64, ge=1, le=4096, description="Batches that this process runs at once."
+    )
+    tenant_batches_at_once: int = Field(
+        default=8, ge=1, description="The same of one tenant; others wait."
+    )
     fresh_for: Seconds = Field(
         default=timedelta(minutes=5),
         description="While the table is away, younger jobs are `queued` by their id alone.",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from gateway.openai.batches.surface import BATCHES_SURFACE
 from gateway.openai.chat.surface import CHAT_SURFACE
 from gateway.openai.completions.surface import COMPLETIONS_SURFACE
 from gateway.openai.embeddings.surface import EMBEDDINGS_SURFACE
 from gateway.openai.models.surface import MODELS_SURFACE
 from gateway.openai.moderations.surface import MODERATIONS_SURFACE
 from gateway.openai.responses.surface import RESPONSES_SURFACE
+from gateway.openai.files.surface import FILES_SURFACE
 from gateway.route_specs import RouteSpec
 from gateway.surface_of_jobs import JOBS_SURFACE
 from gateway.webhook_endpoints.surface import WEBHOOKS_SURFACE
@@ -26,5 +28,7 @@ AREAS: Final[Mapping[str, tuple[RouteSpec, ...]]] = {
     "openai.models": MODELS_SURFACE,
     "openai.responses": RESPONSES_SURFACE,
     "webhooks": WEBHOOKS_SURFACE,
+    "openai.files": FILES_SURFACE,
+    "openai.batches": BATCHES_SURFACE,
 }
 SURFACE: Final = tuple(spec for specs in AREAS.values() for spec in specs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from random import Random, SystemRandom
+from uuid import uuid4
 
 from penstock_contracts.ids import JobIds
 from penstock_kit.auth.api_keys import ApiKeys
@@ -12,10 +13,16 @@ from penstock_kit.auth.jwt_tokens import JwtTokens
 from penstock_kit.auth.producers import GATEWAY_PRODUCER, ProducerKeys, producer_secret
 from penstock_kit.auth.table import CredentialTable
 from penstock_kit.auth.tickets import TICKET_LIFETIME, Tickets
+from penstock_kit.batches.events import RedisBatchEvents
+from penstock_kit.batches.lease import BatchLeases
+from penstock_kit.batches.shelf import RedisShelf
+from penstock_kit.blobs.files import FileStore
 from penstock_kit.blobs.store import BlobStore
 from penstock_kit.clock import Clock, SystemClock
+from penstock_kit.control import ControlBoard
 from penstock_kit.jobs.redis_table import RedisJobTable
 from penstock_kit.jobs.view import JobTable
+from penstock_kit.kafka.consumer import GroupConsumer
 from penstock_kit.kafka.ports import Producer
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.lifecycle import Part, Service
@@ -48,6 +55,16 @@ from gateway.openai.embeddings.endpoints import build_embeddings
 from gateway.openai.models.endpoints import build_models
 from gateway.openai.moderations.wiring import build_moderations, build_moderator
 from gateway.openai.responses.wiring import build_responses
+from gateway.openai.batches.handler import BatchHandler
+from gateway.openai.batches.wiring import (
+    BATCHES_GROUP,
+    BatchRunning,
+    build_batches,
+    build_handler,
+    build_lanes,
+)
+from gateway.openai.files.stores import BatchStores
+from gateway.openai.files.wiring import build_file_desk, build_files
 from gateway.openai.wiring import NativeParts, build_front_door
 from gateway.openapi import VERSION
 from gateway.ports import Blobs, Streams, TicketDesk
@@ -81,6 +98,7 @@ class Outside:
         admissions: AdmissionStore,
         tickets: TicketDesk,
         authenticator: BearerAuthenticator,
+        stores: BatchStores,
         clock: Clock,
     ) -> None:
         self.producer = producer
@@ -90,6 +108,7 @@ class Outside:
         self.admissions = admissions
         self.tickets = tickets
         self.authenticator = authenticator
+        self.stores = stores
         self.clock = clock
 
 
@@ -102,6 +121,7 @@ class Inside:
         self.randomness = RandomPool().take
         self.drains: list[Callable[[], None]] = []
         self.closings: list[Callable[[], Awaitable[None]]] = []
+        self.batch_handlers: list[Callable[[BatchRunning], BatchHandler]] = []
         self.lines = QueueLines(clock)
         self.recent = RecentJobs()
         self.webhooks = WebhookEndpoints()
@@ -155,6 +175,12 @@ def build_service(settings: GatewaySettings) -> Service:
         admissions=admissions,
         tickets=Tickets(redis),
         authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens(settings.auth.jwt, clock)),
+        stores=BatchStores(
+            contents=FileStore(settings.blobs),
+            files=RedisShelf(redis, "file"),
+            batches=RedisShelf(redis, "batch"),
+            events=RedisBatchEvents(redis),
+        ),
         clock=clock,
     )
     gateway_metrics = GatewayMetrics(metrics)
@@ -170,7 +196,20 @@ def build_service(settings: GatewaySettings) -> Service:
         tasks=tasks,
         book=book,
     )
+    board = ControlBoard(settings.kafka, producer)
+    running = BatchRunning(leases=BatchLeases(redis, owner=uuid4().hex), cancels=board)
+    handler = inside.batch_handlers[0](running)
+    inside.drains.append(handler.leave)
+    lanes = build_lanes(
+        settings.gateway,
+        handler,
+        consumer=GroupConsumer(settings.kafka, BATCHES_GROUP, client_id="gateway-batches"),
+        producer=producer,
+        metrics=metrics,
+        on_fatal=fail,
+    )
     health.note("admission", admissions.note)
+    health.note("batches", lanes.problem)
     health.check_readiness("events", tail.problem)
     health.check_liveness("events", tail.hang)
     admin = AdminServer(settings.admin, health, metrics.registry)
@@ -185,6 +224,8 @@ def build_service(settings: GatewaySettings) -> Service:
         tail,
         streams,
         _Closings(inside.closings),
+        board,
+        lanes,
         build_server(settings, frame),
         DrainFirst(health, follower.drain, waiters.drain, *inside.drains),
     ]
@@ -273,6 +314,12 @@ def build_frame(
     inside.closings.append(moderator.close)
     responses = build_responses(door, conversations=None)
     inside.drains.append(responses.readers.drain)
+    files = build_file_desk(door, outside.stores)
+    batches = build_batches(door, outside.stores, files, is_live=outside.authenticator.is_live)
+    inside.drains.append(batches.follower.drain)
+    inside.batch_handlers.append(
+        lambda running: build_handler(door, outside.stores, batches, running)
+    )
     endpoints = {
         "jobs": jobs,
         "openai.chat": build_chat(door),
@@ -282,6 +329,8 @@ def build_frame(
         "openai.embeddings": build_embeddings(door),
         "openai.models": build_models(door),
         "webhooks": build_webhook_endpoints(door, inside.webhooks),
+        "openai.files": build_files(door, files),
+        "openai.batches": batches.endpoints,
     }
     return create_app(endpoints, metrics=metrics, randomness=inside.randomness)
 

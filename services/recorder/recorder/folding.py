@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
+from penstock_kit.batches.fold import BATCH_TOPICS, BatchFold
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Fatal, Rejected
 from penstock_kit.jobs.coverage import FoldMarks, event_marks
@@ -36,6 +37,7 @@ class Folding:
         *,
         records: JobRecords,
         fold: JobFold,
+        batches: BatchFold,
         marks: FoldMarks,
         publisher: StatePublisher,
         metrics: RecorderMetrics,
@@ -44,6 +46,7 @@ class Folding:
     ) -> None:
         self._records = records
         self._fold = fold
+        self._batches = batches
         self._marks = marks
         self._publisher = publisher
         self._metrics = metrics
@@ -61,14 +64,20 @@ class Folding:
     async def take(self, records: Sequence[Record]) -> asyncio.Task[None]:
         """Return when Redis has the batch; the task ends when the state topic has it too."""
         began = self._clock.monotonic()
+        of_batches = [record for record in records if record.topic in BATCH_TOPICS]
+        if of_batches:
+            records = [record for record in records if record.topic not in BATCH_TOPICS]
         patches = self._records.patches(records)
-        changed = await self._fold_at_last(patches, _ends(records))
+        changed = await self._fold_at_last(patches, _ends(records), of_batches)
         self._measure(records, began)
         return asyncio.create_task(self._publish(changed, patches), name="publish states")
 
-    async def _fold_at_last(self, patches: list[JobPatch], ends: Ends) -> list[Changed]:
+    async def _fold_at_last(
+        self, patches: list[JobPatch], ends: Ends, of_batches: Sequence[Record]
+    ) -> list[Changed]:
         while True:
             try:
+                await self._batches.take(of_batches)
                 changed = await self._fold.fold(patches)
                 await self._marks.note(event_marks(ends))
             except TableAway as error:

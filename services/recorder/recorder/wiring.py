@@ -10,6 +10,7 @@ from penstock_contracts.topics import EVENTS
 from penstock_kit.auth.api_keys import ApiKeys
 from penstock_kit.auth.producers import ProducerKeys
 from penstock_kit.auth.table import CredentialTable
+from penstock_kit.batches.fold import BATCH_TOPICS, BatchFold
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal
 from penstock_kit.intake import Intake
@@ -57,6 +58,7 @@ class _Core:
         self.request_topics = load_tasks(settings.tasks_file).request_topics()
         self.records = build_records(settings, self.producers, self.metrics, self.clock)
         self.fold = JobFold(self.redis, settings.recorder.policy)
+        self.batches = BatchFold(self.redis, on_skip=note_skips(self.metrics))
         self.marks = FoldMarks(self.redis)
         self.publisher = StatePublisher(self.producer, self.fold, self.clock)
 
@@ -97,6 +99,7 @@ def _folding(core: _Core) -> Folding:
     return Folding(
         records=core.records,
         fold=core.fold,
+        batches=core.batches,
         marks=core.marks,
         publisher=core.publisher,
         metrics=core.metrics,
@@ -110,7 +113,7 @@ def _pump(settings: RecorderSettings, core: _Core, folding: Folding) -> Pump:
         lambda: GroupConsumer(
             settings.kafka, settings.recorder.group, client_id="recorder", pace=Pace.BATCH
         ),
-        topics=[*core.request_topics, EVENTS.name],
+        topics=[*core.request_topics, EVENTS.name, *BATCH_TOPICS],
         take=folding.take,
         clock=core.clock,
         on_fatal=core.fail,
@@ -123,6 +126,7 @@ def _keeper(settings: RecorderSettings, core: _Core) -> TableKeeper:
         scan=KafkaScan(settings.kafka),
         records=core.records,
         fold=core.fold,
+        batches=core.batches,
         publisher=core.publisher,
         epoch=epoch,
         marks=core.marks,

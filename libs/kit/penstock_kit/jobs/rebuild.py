@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from penstock_contracts.catalog import ce_event_type
 from penstock_contracts.topics import EVENTS, STATE
 
+from penstock_kit.batches.fold import BATCH_TOPICS, BatchFold
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Busy, Retryable
 from penstock_kit.jobs.coverage import FoldMarks, event_marks
@@ -118,8 +119,11 @@ class Rebuild:
         marks: FoldMarks,
         clock: Clock,
         request_topics: Sequence[str],
+        batches: BatchFold | None = None,
     ) -> None:
+        """Without `batches` files and batches are left out."""
         self._scan = scan
+        self._batches = batches
         self._records = records
         self._fold = fold
         self._publisher = publisher
@@ -157,6 +161,8 @@ class Rebuild:
                         _require_held(await self._epoch.renew(owner))
                         ends = batch.ends
                 await self._marks.note(event_marks(ends))
+            if self._batches is not None:
+                await self._take_batches(self._batches, owner, tally)
             _require_held(await self._epoch.finish(owner))
         except BaseException:
             await self._release(owner)
@@ -170,6 +176,14 @@ class Rebuild:
         tally.republished += await self._publisher.publish(changed)
         tally.records += len(records)
         tally.learn(patches)
+
+    async def _take_batches(self, fold: BatchFold, owner: str, tally: _Tally) -> None:
+        for topic in BATCH_TOPICS:
+            async with aclosing(self._scan.batches((topic,))) as batches:
+                async for batch in batches:
+                    await fold.take(batch.records)
+                    tally.records += len(batch.records)
+                    _require_held(await self._epoch.renew(owner))
 
     async def _release(self, owner: str) -> None:
         try:

@@ -10,7 +10,9 @@ from penstock_contracts.ids import JobIds
 from penstock_kit.auth.api_keys import ApiKeys
 from penstock_kit.auth.producers import ProducerKeys
 from penstock_kit.auth.table import CredentialTable
+from penstock_kit.batches.fold import BatchFold
 from penstock_kit.clock import Clock
+from penstock_kit.errors import Rejected
 from penstock_kit.intake import Intake
 from penstock_kit.jobs.coverage import FoldMarks
 from penstock_kit.jobs.epoch import TableEpoch
@@ -18,6 +20,7 @@ from penstock_kit.jobs.fold import FoldPolicy, JobFold
 from penstock_kit.jobs.publishing import StatePublisher
 from penstock_kit.jobs.reading import JobRecords
 from penstock_kit.jobs.rebuild import Progress, Rebuild, RebuildReport
+from penstock_kit.kafka.ports import Record
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.kafka.scan import KafkaScan
 from penstock_kit.redis_client import connect_redis
@@ -67,6 +70,7 @@ async def rebuild_table(
         marks=FoldMarks(redis),
         clock=clock,
         request_topics=target.tasks.request_topics(),
+        batches=BatchFold(redis, on_skip=_pass_over),
     )
     try:
         await producer.start()
@@ -76,3 +80,7 @@ async def rebuild_table(
         await credentials.stop()
         await producer.stop()
         await redis.aclose()
+
+
+def _pass_over(_record: Record, _error: Rejected) -> None:
+    """A record that tells nothing; the recorder has logged it."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from penstock_contracts.batches import BatchUsage
 from penstock_contracts.codec import dumps
 
 from gateway.errors import ApiError, problem_body
-from gateway.openai.asking import Ask
-from gateway.openai.ending import Ending
 
-__all__ = ["ABORTED", "FinishedLine", "LineAnswers", "aborted", "added", "answered", "refused"]
+__all__ = ["ABORTED", "FinishedLine", "aborted", "added", "answered", "refused"]
 
 ABORTED: Final = {
     "expired": (
@@ -29,16 +26,6 @@ ABORTED: Final = {
 }
 """Why a batch ended before a line did: code and words of the line's error."""
 _OK: Final = 200
-
-
-class LineAnswers(Protocol):
-    """Builds the object that the live endpoint would answer with."""
-
-    def body(
-        self, endpoint: str, ask: Ask, *, job: str, created_at: datetime, ending: Ending
-    ) -> dict[str, Any]:
-        """The answer to a request whose job has completed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,9 @@ A problem quotes nothing of the line but a short custom_id.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -17,19 +19,35 @@ from penstock_kit.auth.principal import Principal
 from gateway.errors import ApiError
 from gateway.openai.asking import Ask
 from gateway.openai.batches.lines import RawLine
+from gateway.openai.ending import Ending
 
-__all__ = ["LineChecker", "LineFault", "LineTranslator", "ReadLine"]
+__all__ = ["LineChecker", "LineFault", "LineJob", "LineTranslator", "ReadLine", "TellAnswer"]
 
 _FIELDS = ("custom_id", "method", "url", "body")
 _MAX_ID_CHARS = 512
 _QUOTED_CHARS = 64
 
 
+TellAnswer = Callable[[str, datetime, Ending], dict[str, Any]]
+"""The object that the live endpoint would answer with, from job id, creation time and ending.
+Raises `ApiError` where the job ended without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineJob:
+    """What the body of a line stands for."""
+
+    ask: Ask
+    tell: TellAnswer
+
+
 class LineTranslator(Protocol):
     """Turns the body of a line into a job, exactly as the live endpoint does."""
 
-    async def ask(self, endpoint: str, principal: Principal, body: dict[str, Any]) -> Ask:
-        """The job that a body stands for.
+    async def understand(
+        self, endpoint: str, principal: Principal, body: dict[str, Any]
+    ) -> LineJob:
+        """The job that a body stands for, and how its answer is told.
 
         Raises:
             ApiError: what the endpoint would answer.
@@ -51,7 +69,7 @@ class ReadLine:
 
     number: int
     custom_id: str
-    ask: Ask
+    job: LineJob
 
 
 class LineChecker:
@@ -147,12 +165,12 @@ class LineChecker:
 
     async def _translated(self, line: RawLine, custom_id: str, body: dict[str, Any]) -> ReadLine:
         try:
-            ask = await self._translator.ask(self._endpoint, self._principal, body)
+            job = await self._translator.understand(self._endpoint, self._principal, body)
         except ApiError as error:
             param = error.details.param
             where = "body" if param is None else f"body.{param}"
             raise _fault(line, error.kind.code, error.detail, where) from None
-        return ReadLine(line.number, custom_id, ask)
+        return ReadLine(line.number, custom_id, job)
 
     def _compare_model(self, line: RawLine, body: dict[str, Any]) -> None:
         model = body.get("model")

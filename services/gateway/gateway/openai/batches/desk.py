@@ -221,7 +221,7 @@ class BatchDesk:
             raise ApiError("broker_busy", message, retry_after_s=error.retry_after_s) from error
         except (DeliveryUnknown, BrokerFault) as error:
             message = (
-                "the log did not confirm it in time, it may or may not happen; look at the batches, "
+                "the log did not confirm it in time, it may or may not happen; look at batches, "
                 "or repeat the request with its Idempotency-Key"
             )
             raise ApiError("acceptance_unknown", message, retry_after_s=5.0) from error

@@ -24,7 +24,8 @@ from penstock_kit.lanes.outcomes import Delivery, Done
 from penstock_kit.tenancy import TenantScope
 
 from gateway.openai.batches.journal import Journal
-from gateway.openai.batches.run import BatchRun, RunParts
+from gateway.openai.batches.run import BatchRun
+from gateway.openai.batches.run_parts import RunParts
 from gateway.openai.batches.slots import LineSlots
 from gateway.openai.files.ids import BATCH_PREFIX, job_form
 from gateway.records import Speaker
@@ -116,7 +117,7 @@ class BatchHandler:
         scope = TenantScope(request.tenant)
         task = asyncio.current_task()
         assert task is not None
-        async with self._leases.hold(scope, request.id, on_lost=task.cancel):
+        async with self._leases.hold(scope, request.id, on_lost=lambda: _cancel(task)):
             state = await self._state(scope, request)
             if state.status.is_terminal:
                 return
@@ -170,6 +171,10 @@ class BatchHandler:
         run = self._runs.get(cancel.job)
         if run is not None and run.tenant == cancel.tenant:
             run.call_back()
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
 
 
 def _principal(request: BatchRequest) -> Principal:

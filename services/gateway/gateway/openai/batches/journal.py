@@ -75,7 +75,7 @@ class Journal:
         self._number = after + 1
 
     async def change(self, status: BatchStatus, **known: Any) -> None:
-        """Enter a state: written, acknowledged, shown and told. Waits as long as the log is away."""
+        """Enter a state: written, acknowledged, shown, told. Waits as long as the log is away."""
         await self._write(status=status, **known)
         kind: Any = _EVENT_OF[status]
         event = BatchChanged(

@@ -91,7 +91,7 @@ class LineRun:
         while self._closing.reason is None:
             try:
                 await self._parts.submitter.submit(
-                    read.ask,
+                    read.job.ask,
                     waiter.job,
                     principal=self._principal,
                     now=clock.now(),
@@ -132,13 +132,10 @@ class LineRun:
                 await asyncio.sleep(PAUSE_S)
 
     def _answered(self, read: ReadLine, job: str, ending: Ending) -> FinishedLine:
-        body = self._parts.answers.body(
-            self._request.endpoint,
-            read.ask,
-            job=job,
-            created_at=self._request.created_at,
-            ending=ending,
-        )
+        try:
+            body = read.job.tell(job, self._request.created_at, ending)
+        except ApiError as error:
+            return self._refused(read, job, error, ending)
         return answered(read.number, read.custom_id, job=job, body=body, usage=ending.usage)
 
     def _refused(

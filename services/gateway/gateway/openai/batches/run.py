@@ -8,7 +8,7 @@ the file again, finds the ends of jobs that are over, waits for those that run, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -226,7 +226,7 @@ class BatchRun:
         grace_s = self._parts.limits.grace.total_seconds()
         asyncio.get_running_loop().call_later(grace_s, self._watch.give_up)
 
-    async def _lines(self) -> AsyncIterator[list[RawLine]]:
+    async def _lines(self) -> AsyncGenerator[list[RawLine], None]:
         file = await self._input()
         chunks = self._parts.contents.stream(self._scope, file.blob)
         limit = self._parts.limits.max_line_bytes

@@ -10,7 +10,6 @@ from penstock_kit.clock import Clock
 from penstock_kit.jobs.view import JobTable
 
 from gateway.cancel import Canceller
-from gateway.openai.batches.answers import LineAnswers
 from gateway.openai.batches.checking import LineTranslator
 from gateway.openai.batches.files_out import FilesOut
 from gateway.openai.batches.submitting import LineSubmitter
@@ -45,7 +44,6 @@ class RunParts:
     table: JobTable
     streams: Streams
     translator: LineTranslator
-    answers: LineAnswers
     submitter: LineSubmitter
     endings: Endings
     canceller: Canceller

@@ -1,4 +1,4 @@
-"""Lines become jobs: ids derived from batch and line, low priority, patient where others are refused."""
+"""Lines become jobs of low priority; their ids follow from batch and line."""
 
 from __future__ import annotations
 
@@ -51,4 +51,4 @@ class LineSubmitter:
             created_text=rfc3339(now),
             deadline=deadline,
         )
-        await self._submitter.accept(PreparedJob(event, None, None))
+        await self._submitter.accept(PreparedJob(event, None, None, _ROUTE))

@@ -1,4 +1,4 @@
-"""Waiting for the ends of many jobs: their events as they come, and the job table for what got lost."""
+"""Waiting for the ends of many jobs: by their events, and by the job table for what got lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of callers: taking, finding, listing, reading, deleting. Who may not see one learns nothing.
+"""Files of callers: taking, finding, listing, reading, deleting. Others learn nothing of them.
 
 A file is taken when its content is durable and the log has its record, in this order; what comes
 before leaves nothing behind when it fails.

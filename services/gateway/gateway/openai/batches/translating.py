@@ -1,0 +1,65 @@
+"""What lines stand for, by endpoint: the same translation, the same object as live."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from penstock_kit.auth.principal import Principal
+
+from gateway.errors import ApiError
+from gateway.openai.batches.checking import LineJob
+from gateway.openai.chat.asked import chat_ask
+from gateway.openai.chat.shapes import chat_object
+from gateway.openai.ending import Ending
+from gateway.openai.known_models import KnownModels
+from gateway.openai.object_ids import object_id
+
+__all__ = ["EndpointTranslators", "Understand", "understand_chat"]
+
+Understand = Callable[[Principal, dict[str, Any]], Awaitable[LineJob]]
+
+
+class EndpointTranslators:
+    """Implements `LineTranslator`."""
+
+    def __init__(self, by_endpoint: Mapping[str, Understand]) -> None:
+        self._by_endpoint = by_endpoint
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where lines may go."""
+        return tuple(self._by_endpoint)
+
+    async def understand(
+        self, endpoint: str, principal: Principal, body: dict[str, Any]
+    ) -> LineJob:
+        """See `LineTranslator.understand`."""
+        understand = self._by_endpoint.get(endpoint)
+        if understand is None:
+            message = f"Unsupported value: batches of '{endpoint}' are not run here."
+            raise ApiError("unsupported_value", message, param="endpoint")
+        return await understand(principal, body)
+
+
+def understand_chat(models: KnownModels) -> Understand:
+    """Lines of `/v1/chat/completions`."""
+
+    async def understand(principal: Principal, body: dict[str, Any]) -> LineJob:
+        del principal
+        asked = chat_ask(body, models)
+
+        def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
+            return chat_object(
+                ending.completed_output(),
+                object_id=object_id(asked.ask.prefix, job),
+                created=int(created_at.timestamp()),
+                model=ending.model or asked.ask.model,
+                usage=ending.usage,
+                style=asked.style,
+            )
+
+        return LineJob(asked.ask, tell)
+
+    return understand

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
+from typing import Protocol
 
 import structlog
 
@@ -14,7 +15,7 @@ from penstock_kit.jobs.view import TableAway
 from penstock_kit.redis_client import RedisClient, Script, redis_errors
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["BatchHeld", "BatchLeases"]
+__all__ = ["BatchHeld", "BatchLeases", "Leases"]
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,16 @@ _LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1
 
 class BatchHeld(Busy):
     """Another process runs the batch; it is looked at again soon."""
+
+
+class Leases(Protocol):
+    """Hands out leases."""
+
+    def hold(
+        self, scope: TenantScope, batch: str, *, on_lost: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """See `BatchLeases.hold`."""
+        ...
 
 
 class BatchLeases:

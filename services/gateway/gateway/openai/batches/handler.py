@@ -14,7 +14,7 @@ from penstock_contracts.credentials import Scope
 from penstock_contracts.envelope import decode_event, signature_is_valid
 from penstock_contracts.errors import ContractError
 from penstock_kit.auth.principal import Principal
-from penstock_kit.batches.lease import BatchLeases
+from penstock_kit.batches.lease import Leases
 from penstock_kit.batches.records import first_state
 from penstock_kit.batches.shelf import Shelf
 from penstock_kit.control import Cancel
@@ -63,7 +63,7 @@ class BatchHandler:
         parts: RunParts,
         batches: Shelf,
         new_journal: Callable[[BatchState], Journal],
-        leases: BatchLeases,
+        leases: Leases,
         cancels: Cancels,
         slots: LineSlots,
         speaker: Speaker,

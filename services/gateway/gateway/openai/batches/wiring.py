@@ -10,7 +10,7 @@ from penstock_contracts.batches import BatchState
 from penstock_contracts.ids import JobIds
 from penstock_contracts.topics import BATCH_REQUESTS
 from penstock_kit.auth.producers import GATEWAY_PRODUCER, producer_secret
-from penstock_kit.batches.lease import BatchLeases
+from penstock_kit.batches.lease import Leases
 from penstock_kit.errors import Fatal
 from penstock_kit.kafka.ports import Consumer, Producer, Record
 from penstock_kit.lanes.engine import Lanes
@@ -61,7 +61,7 @@ class BatchArea:
 class BatchRunning:
     """What a process that runs batches brings along."""
 
-    leases: BatchLeases
+    leases: Leases
     cancels: Cancels
 
 

@@ -9,6 +9,7 @@ from gateway.openai.batches.surface import BATCHES_SURFACE
 from gateway.openai.chat.surface import CHAT_SURFACE
 from gateway.openai.completions.surface import COMPLETIONS_SURFACE
 from gateway.openai.embeddings.surface import EMBEDDINGS_SURFACE
+from gateway.openai.files.surface import FILES_SURFACE
 from gateway.openai.models.surface import MODELS_SURFACE
 from gateway.openai.moderations.surface import MODERATIONS_SURFACE
 from gateway.openai.responses.surface import RESPONSES_SURFACE

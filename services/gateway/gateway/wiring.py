@@ -63,8 +63,13 @@ from gateway.openai.batches.wiring import (
     build_handler,
     build_lanes,
 )
+from gateway.openai.chat.endpoints import build_chat
+from gateway.openai.completions.endpoints import build_completions
+from gateway.openai.embeddings.endpoints import build_embeddings
 from gateway.openai.files.stores import BatchStores
 from gateway.openai.files.wiring import build_file_desk, build_files
+from gateway.openai.models.endpoints import build_models
+from gateway.openai.moderations.wiring import build_moderations, build_moderator
 from gateway.openai.wiring import NativeParts, build_front_door
 from gateway.openapi import VERSION
 from gateway.ports import Blobs, Streams, TicketDesk

@@ -74,7 +74,7 @@ async def test_form_when_it_comes_in_pieces_of_any_size_then_the_same_is_read(si
 async def test_upload_when_caller_hangs_up_in_the_middle_then_nothing_is_left() -> None:
     bench = await make_bench()
     body, kind = form(b"x" * 10_000)
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": body[:5_000], "more_body": True},
         {"type": "http.disconnect"},
     ]

@@ -12,11 +12,21 @@ from gateway.errors import ApiError
 from gateway.openai.batches.checking import LineJob
 from gateway.openai.chat.asked import chat_ask
 from gateway.openai.chat.shapes import chat_object
+from gateway.openai.completions.asked import completion_ask
+from gateway.openai.completions.shapes import completion_object
+from gateway.openai.embeddings.asked import embedding_ask, field_of_input
+from gateway.openai.embeddings.shapes import embedding_list
 from gateway.openai.ending import Ending
 from gateway.openai.known_models import KnownModels
 from gateway.openai.object_ids import object_id
 
-__all__ = ["EndpointTranslators", "Understand", "understand_chat"]
+__all__ = [
+    "EndpointTranslators",
+    "Understand",
+    "understand_chat",
+    "understand_completions",
+    "understand_embeddings",
+]
 
 Understand = Callable[[Principal, dict[str, Any]], Awaitable[LineJob]]
 
@@ -59,6 +69,45 @@ def understand_chat(models: KnownModels) -> Understand:
                 usage=ending.usage,
                 style=asked.style,
             )
+
+        return LineJob(asked.ask, tell)
+
+    return understand
+
+
+def understand_completions(models: KnownModels) -> Understand:
+    """Lines of `/v1/completions`."""
+
+    async def understand(principal: Principal, body: dict[str, Any]) -> LineJob:
+        del principal
+        asked = completion_ask(body, models)
+
+        def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
+            return completion_object(
+                ending.completed_output(),
+                object_id=object_id(asked.ask.prefix, job),
+                created=int(created_at.timestamp()),
+                model=ending.model or asked.ask.model,
+                usage=ending.usage,
+                style=asked.style,
+            )
+
+        return LineJob(asked.ask, tell)
+
+    return understand
+
+
+def understand_embeddings(models: KnownModels) -> Understand:
+    """Lines of `/v1/embeddings`."""
+
+    async def understand(principal: Principal, body: dict[str, Any]) -> LineJob:
+        del principal
+        asked = embedding_ask(body, models)
+
+        def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
+            del job, created_at
+            output = ending.completed_output(field_of_input)
+            return dict(embedding_list(output, ending.usage, as_base64=asked.as_base64))
 
         return LineJob(asked.ask, tell)
 

@@ -26,7 +26,12 @@ from gateway.openai.batches.journal import Journal
 from gateway.openai.batches.run_parts import RunLimits, RunParts
 from gateway.openai.batches.slots import LineSlots
 from gateway.openai.batches.submitting import LineSubmitter
-from gateway.openai.batches.translating import EndpointTranslators, understand_chat
+from gateway.openai.batches.translating import (
+    EndpointTranslators,
+    understand_chat,
+    understand_completions,
+    understand_embeddings,
+)
 from gateway.openai.ending import Endings
 from gateway.openai.files.desk import FileDesk
 from gateway.openai.files.stores import BatchStores
@@ -83,7 +88,13 @@ def build_batches(
         clock=native.clock,
         randomness=native.randomness,
     )
-    translators = EndpointTranslators({"/v1/chat/completions": understand_chat(door.models)})
+    translators = EndpointTranslators(
+        {
+            "/v1/chat/completions": understand_chat(door.models),
+            "/v1/completions": understand_completions(door.models),
+            "/v1/embeddings": understand_embeddings(door.models),
+        }
+    )
     follower = BatchFollower(stores.events, is_live=is_live, heartbeat=group.heartbeat)
     endpoints = BatchEndpoints(
         authenticator=native.authenticator,

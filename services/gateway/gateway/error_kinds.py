@@ -475,8 +475,6 @@ _RESPONSES: Final = (
         "Follow it without `starting_after`, or get the response without `stream`.",
     ),
 )
-REGISTRY: Final[Mapping[str, ErrorKind]] = {
-    kind.code: kind for kind in (*_KINDS, *_OPENAI, *_RESPONSES)
 _FILES: Final = (
     _wrong_body(
         "malformed_form",
@@ -519,5 +517,5 @@ _FILES: Final = (
     ),
 )
 REGISTRY: Final[Mapping[str, ErrorKind]] = {
-    kind.code: kind for kind in (*_KINDS, *_OPENAI, *_FILES)
+    kind.code: kind for kind in (*_KINDS, *_OPENAI, *_RESPONSES, *_FILES)
 }

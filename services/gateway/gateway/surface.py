@@ -13,7 +13,6 @@ from gateway.openai.files.surface import FILES_SURFACE
 from gateway.openai.models.surface import MODELS_SURFACE
 from gateway.openai.moderations.surface import MODERATIONS_SURFACE
 from gateway.openai.responses.surface import RESPONSES_SURFACE
-from gateway.openai.files.surface import FILES_SURFACE
 from gateway.route_specs import RouteSpec
 from gateway.surface_of_jobs import JOBS_SURFACE
 from gateway.webhook_endpoints.surface import WEBHOOKS_SURFACE

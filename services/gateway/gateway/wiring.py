@@ -49,12 +49,6 @@ from gateway.following import EventWatcher
 from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
 from gateway.model_names import known_models
-from gateway.openai.chat.endpoints import build_chat
-from gateway.openai.completions.endpoints import build_completions
-from gateway.openai.embeddings.endpoints import build_embeddings
-from gateway.openai.models.endpoints import build_models
-from gateway.openai.moderations.wiring import build_moderations, build_moderator
-from gateway.openai.responses.wiring import build_responses
 from gateway.openai.batches.handler import BatchHandler
 from gateway.openai.batches.wiring import (
     BATCHES_GROUP,
@@ -70,6 +64,7 @@ from gateway.openai.files.stores import BatchStores
 from gateway.openai.files.wiring import build_file_desk, build_files
 from gateway.openai.models.endpoints import build_models
 from gateway.openai.moderations.wiring import build_moderations, build_moderator
+from gateway.openai.responses.wiring import build_responses
 from gateway.openai.wiring import NativeParts, build_front_door
 from gateway.openapi import VERSION
 from gateway.ports import Blobs, Streams, TicketDesk
@@ -320,7 +315,9 @@ def build_frame(
     responses = build_responses(door, conversations=None)
     inside.drains.append(responses.readers.drain)
     files = build_file_desk(door, outside.stores)
-    batches = build_batches(door, outside.stores, files, is_live=outside.authenticator.is_live)
+    batches = build_batches(
+        door, outside.stores, files, is_live=outside.authenticator.is_live, asks=responses.asks
+    )
     inside.drains.append(batches.follower.drain)
     inside.batch_handlers.append(
         lambda running: build_handler(door, outside.stores, batches, running)

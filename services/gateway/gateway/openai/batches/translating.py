@@ -19,6 +19,10 @@ from gateway.openai.embeddings.shapes import embedding_list
 from gateway.openai.ending import Ending
 from gateway.openai.known_models import KnownModels
 from gateway.openai.object_ids import object_id
+from gateway.openai.responses.asked import ResponseAsks
+from gateway.openai.responses.events import outcome_of
+from gateway.openai.responses.objects import ResponseFacts, output_of_choice, response_object
+from gateway.openai.running import Came
 
 __all__ = [
     "EndpointTranslators",
@@ -26,6 +30,7 @@ __all__ = [
     "understand_chat",
     "understand_completions",
     "understand_embeddings",
+    "understand_responses",
 ]
 
 Understand = Callable[[Principal, dict[str, Any]], Awaitable[LineJob]]
@@ -108,6 +113,29 @@ def understand_embeddings(models: KnownModels) -> Understand:
             del job, created_at
             output = ending.completed_output(field_of_input)
             return dict(embedding_list(output, ending.usage, as_base64=asked.as_base64))
+
+        return LineJob(asked.ask, tell)
+
+    return understand
+
+
+def understand_responses(asks: ResponseAsks) -> Understand:
+    """Lines of `/v1/responses`."""
+
+    async def understand(principal: Principal, body: dict[str, Any]) -> LineJob:
+        if body.get("conversation") is not None:
+            message = (
+                "Unsupported value: turns of a conversation have an order, lines of a batch have "
+                "none; leave 'conversation' out, or use 'previous_response_id'."
+            )
+            raise ApiError("unsupported_value", message, param="conversation")
+        asked = await asks.read(Came(principal=principal, body=body, key=None))
+
+        def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
+            facts = ResponseFacts(job=job, created_at=int(created_at.timestamp()), echo=asked.echo)
+            choice = ending.completed_output()["choices"][0]
+            outcome = outcome_of(ending, items=output_of_choice(job, choice))
+            return response_object(facts, outcome)
 
         return LineJob(asked.ask, tell)
 

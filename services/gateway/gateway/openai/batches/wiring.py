@@ -31,10 +31,12 @@ from gateway.openai.batches.translating import (
     understand_chat,
     understand_completions,
     understand_embeddings,
+    understand_responses,
 )
 from gateway.openai.ending import Endings
 from gateway.openai.files.desk import FileDesk
 from gateway.openai.files.stores import BatchStores
+from gateway.openai.responses.asked import ResponseAsks
 from gateway.openai.wiring import FrontDoor
 from gateway.records import Speaker
 from gateway.settings import GatewayGroup
@@ -76,6 +78,7 @@ def build_batches(
     files: FileDesk,
     *,
     is_live: Callable[..., bool],
+    asks: ResponseAsks,
 ) -> BatchArea:
     """The endpoints of one gateway."""
     native, group = door.native, door.settings.gateway
@@ -91,6 +94,7 @@ def build_batches(
     translators = EndpointTranslators(
         {
             "/v1/chat/completions": understand_chat(door.models),
+            "/v1/responses": understand_responses(asks),
             "/v1/completions": understand_completions(door.models),
             "/v1/embeddings": understand_embeddings(door.models),
         }

@@ -84,19 +84,19 @@ class StreamAnswer:
         """`on_gone` is called if the caller left before the last piece, before `on_close`."""
         self.headers: RawHeaders = list(headers)
         self._pieces = pieces
-        self._stall_s = stall_s
+        self._stall = _Stall(stall_s)
         self._on_close = on_close
         self._on_gone = on_gone
-        self._is_stalled = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the pieces end."""
         del scope
         sending = asyncio.create_task(self._send(send), name="stream send")
+        self._stall.watches(sending)
         leaving = asyncio.create_task(until_gone(receive), name="stream watch")
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            has_left = self._is_stalled or not sending.done()
+            has_left = self._stall.has_come or not sending.done()
             if has_left and self._on_gone is not None:
                 self._on_gone()
         finally:
@@ -109,17 +109,59 @@ class StreamAnswer:
             raise error
 
     async def _send(self, send: Send) -> None:
+        stall = self._stall
         try:
-            async with asyncio.timeout(self._stall_s):
-                await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+            stall.begins()
+            await send({"type": "http.response.start", "status": 200, "headers": self.headers})
+            stall.is_over()
             async for piece in self._pieces:
-                async with asyncio.timeout(self._stall_s):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                stall.begins()
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                stall.is_over()
+            stall.begins()
             await send({"type": "http.response.body", "body": b""})
-        except TimeoutError:
-            self._is_stalled = True
         finally:
+            stall.close()
             await self._pieces.aclose()  # type: ignore[attr-defined]  # every iterator given here is a generator
+
+
+class _Stall:
+    """Ends the sending to a caller that takes nothing; one timer runs on through many pieces."""
+
+    __slots__ = ("_ends_at", "_limit_s", "_loop", "_sending", "_timer", "has_come")
+
+    def __init__(self, limit_s: float) -> None:
+        self.has_come = False
+        self._limit_s = limit_s
+        self._loop = asyncio.get_running_loop()
+        self._ends_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def watches(self, sending: asyncio.Task[None]) -> None:
+        self._sending = sending
+
+    def begins(self) -> None:
+        self._ends_at = self._loop.time() + self._limit_s
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._ends_at, self._tick)
+
+    def is_over(self) -> None:
+        self._ends_at = None
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._ends_at is None or self._sending is None:
+            return
+        if self._loop.time() < self._ends_at:
+            self._timer = self._loop.call_at(self._ends_at, self._tick)
+            return
+        self.has_come = True
+        self._sending.cancel()
 
 
 async def until_gone(receive: Receive) -> None:

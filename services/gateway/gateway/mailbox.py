@@ -21,7 +21,16 @@ class Closing(Exception):
 class Mailbox:
     """Holds events for one reader. Full means closed: the reader resumes where it is."""
 
-    __slots__ = ("_bytes", "_closing", "_events", "_max_bytes", "_max_events", "_waiter")
+    __slots__ = (
+        "_bytes",
+        "_closing",
+        "_events",
+        "_max_bytes",
+        "_max_events",
+        "_silent_at",
+        "_timer",
+        "_waiter",
+    )
 
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
         self._events: deque[StreamEvent] = deque()
@@ -30,6 +39,8 @@ class Mailbox:
         self._max_bytes = max_bytes
         self._closing: str | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._silent_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def put(self, event: StreamEvent) -> None:
         """Take an event, at once; too many close the box. A single large event always fits."""
@@ -59,20 +70,42 @@ class Mailbox:
             Closing: the box was closed.
         """
         if not self._events and self._closing is None:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._waiter
-            except TimeoutError:
-                pass
-            finally:
-                self._waiter = None
+            await self._wait(timeout_s)
         if self._closing is not None:
             raise Closing(self._closing)
         events = list(self._events)
         self._events.clear()
         self._bytes = 0
         return events
+
+    def discard(self) -> None:
+        """Nobody takes any more: forget the time-out that may be running; works twice."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _wait(self, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        self._silent_at = loop.time() + timeout_s
+        # One timer runs on through many waits: setting one per event would cost half of a relay.
+        if self._timer is None or self._timer.when() > self._silent_at:
+            self.discard()
+            self._timer = loop.call_at(self._silent_at, self._tick)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._silent_at:
+            self._timer = loop.call_at(self._silent_at, self._tick)
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

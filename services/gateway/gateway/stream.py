@@ -49,6 +49,7 @@ class OpenStream:
         if not self._is_closed:
             self._is_closed = True
             self.joined.close()
+            self.mailbox.discard()
             self._on_close()
 
 

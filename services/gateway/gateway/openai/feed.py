@@ -60,6 +60,7 @@ class Feed:
         self._limits = limits
         self._with_deltas = with_deltas
         self._joined: JoinedStream | None = None
+        self._stopped: str | None = None
         self._mailbox = self._new_mailbox()
         self._place = _START
         self._first: list[StreamEvent | SnapshotItem] = []
@@ -105,10 +106,12 @@ class Feed:
 
     def stop(self, reason: str) -> None:
         """Let the reader go: its next `take` raises."""
+        self._stopped = reason
         self._mailbox.close(reason)
 
     def close(self) -> None:
         """Leave the tail."""
+        self._mailbox.discard()
         if self._joined is not None:
             self._joined.close()
 
@@ -118,7 +121,10 @@ class Feed:
         await self.join(self._place)
 
     def _new_mailbox(self) -> Mailbox:
-        return Mailbox(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
+        mailbox = Mailbox(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
+        if self._stopped is not None:
+            mailbox.close(self._stopped)
+        return mailbox
 
     def _sink(self) -> _Sink:
         return _Sink(self._mailbox, with_deltas=self._with_deltas)

@@ -196,7 +196,7 @@ def test_network_is_closed_but_for_what_is_named(rendered: Rendered) -> None:
     }
 
     assert from_anywhere == {"http"}
-    assert to_anywhere == {"providers-and-blobs"}
+    assert to_anywhere == {"providers-and-blobs", "webhooks"}
 
 
 def test_admin_port_is_in_no_service(rendered: Rendered) -> None:

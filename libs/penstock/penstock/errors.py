@@ -50,6 +50,8 @@ STATUSES: Final[dict[str, ExitStatus]] = {
     "NotAuthorized": ExitStatus.REFUSED,
     "NotFound": ExitStatus.NOT_FOUND,
     "NoCredential": ExitStatus.NOT_FOUND,
+    "NoEndpoint": ExitStatus.NOT_FOUND,
+    "UnknownEvents": ExitStatus.WRONG_USE,
     "NoRule": ExitStatus.NOT_FOUND,
     "NoTopic": ExitStatus.NOT_FOUND,
     "NoLetter": ExitStatus.NOT_FOUND,

@@ -37,6 +37,17 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "revoke": "penstock.cli.tokens:revoke",
         },
     ),
+    "webhook": (
+        "Webhook endpoints: who is told when something ends.",
+        {
+            "add": "penstock.cli.webhooks:add",
+            "list": "penstock.cli.webhooks:list_all",
+            "rotate": "penstock.cli.webhooks:rotate",
+            "disable": "penstock.cli.webhooks:disable",
+            "enable": "penstock.cli.webhooks:enable",
+            "remove": "penstock.cli.webhooks:remove",
+        },
+    ),
     "dlq": (
         "Dead letters: look, redrive, drop.",
         {

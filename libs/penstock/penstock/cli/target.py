@@ -12,6 +12,7 @@ import orjson
 import typer
 from penstock_kit.settings import KafkaSettings, RedisSettings
 from penstock_kit.tasks import TaskCatalog, load_tasks
+from penstock_kit.webhooks.settings import WebhookSettings
 
 from penstock.dev.endpoints import DevJson, read_dev_json
 from penstock.dev.paths import StackPaths, find_stack
@@ -111,6 +112,18 @@ class Target:
         found = os.environ.get("PENSTOCK_AUTH__ID_SECRET")
         secret = found or self._of_stack("the id secret", "$PENSTOCK_AUTH__ID_SECRET").id_secret
         return secret.encode()
+
+    @property
+    def webhooks(self) -> WebhookSettings:
+        """Which addresses may be webhook endpoints: as the services read it, else the stack's."""
+        found = {
+            name: orjson.loads(text) if text[:1] in "[{" else text
+            for name in WebhookSettings.model_fields
+            if (text := os.environ.get(f"PENSTOCK_WEBHOOKS__{name.upper()}")) is not None
+        }
+        if not found and "PENSTOCK_KAFKA__BOOTSTRAP" not in os.environ and self.dev is not None:
+            found = {"allow_loopback": True}
+        return WebhookSettings.model_validate(found)
 
     @property
     def verify_producers(self) -> bool:

@@ -119,6 +119,7 @@ def _shared_environment(
         "PENSTOCK_BLOBS__URL": (data / "blobs").as_uri(),
         "PENSTOCK_AUTH__ID_SECRET": id_secret,
         "PENSTOCK_AUTH__VERIFY_PRODUCERS": "true" if options.verify_producers else "false",
+        "PENSTOCK_WEBHOOKS__ALLOW_LOOPBACK": "true",
     }
     if options.tasks is not None:
         env["PENSTOCK_TASKS_FILE"] = str(options.tasks)

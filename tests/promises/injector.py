@@ -50,20 +50,20 @@ class Injector:
     async def _at(self, step: Step, began: float) -> None:
         await asyncio.sleep(max(0.0, began + step.at_s - time.monotonic()))
         if step.after_calls:
-            await self._until_called(step.after_kind, step.after_calls)
+            await self._until_called(step.after_kind, step.after_calls, ended=True)
+            await asyncio.sleep(_HANDLED_S)
         await self.one(step)
 
-    async def _until_called(self, kind: str, count: int) -> None:
+    async def _until_called(self, kind: str, count: int, *, ended: bool) -> None:
         """Wait for a fact in the provider's log: how fast the machine is today is none."""
         path = self._stack.layout.evidence / "provider.jsonl"
         until = time.monotonic() + _FACT_S
         while time.monotonic() < until:
             lines = read_journal(path)
-            ended = {line["call"] for line in lines if line.get("how") == "completed"}
+            over = {line["call"] for line in lines if line.get("how") == "completed"}
             calls = [line for line in lines if line["event"] == "charged"]
-            mine = [c for c in calls if c["first_user"].startswith(kind) and c["call"] in ended]
-            if len(mine) >= count:
-                await asyncio.sleep(_HANDLED_S)
+            mine = [call for call in calls if call["first_user"].startswith(kind)]
+            if sum(call["call"] in over or not ended for call in mine) >= count:
                 return
             await asyncio.sleep(0.05)
 
@@ -85,6 +85,8 @@ class Injector:
             case "freeze":
                 fleet.send_signal(step.target, signal.SIGSTOP)
                 await asyncio.sleep(step.for_s)
+                if step.until_begun:
+                    await self._until_called(step.until_kind, step.until_begun, ended=False)
                 fleet.send_signal(step.target, signal.SIGCONT)
             case "flush":
                 await self._flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tests.promises.checker.verdict import Verdict
 
@@ -23,18 +23,20 @@ def verdict_lines(verdicts: Iterable[Verdict]) -> list[str]:
     return lines
 
 
-def summary_lines(verdicts: Iterable[Verdict]) -> list[str]:
-    """Each promise once, over all runs."""
-    runs: dict[str, list[Verdict]] = defaultdict(list)
-    for verdict in verdicts:
-        runs[verdict.promise].append(verdict)
-    lines = ["", "promise  kept in   verdict  claim"]
-    for promise, found in sorted(runs.items(), key=lambda item: _order(item[0])):
-        judged = [verdict for verdict in found if verdict.is_kept is not None]
-        kept = sum(verdict.is_kept is True for verdict in judged)
+def summary_lines(runs: Iterable[tuple[str, Sequence[Verdict]]]) -> list[str]:
+    """Each promise once, over all runs, with the figure of one run: a broken one if there is."""
+    found: dict[str, list[tuple[str, Verdict]]] = defaultdict(list)
+    for part, verdicts in runs:
+        for verdict in verdicts:
+            if verdict.is_kept is not None:
+                found[verdict.promise].append((part, verdict))
+    lines = ["", "promise  verdict  kept in   claim                            figure (of one run)"]
+    for promise, judged in sorted(found.items(), key=lambda item: _order(item[0])):
+        kept = sum(verdict.is_kept is True for _, verdict in judged)
         word = "kept" if kept == len(judged) else "BROKEN"
+        part, shown = next((one for one in judged if one[1].is_kept is False), judged[0])
         share = f"{kept} of {len(judged)}"
-        lines.append(f"{promise:7}  {share:8}  {word:7}  {found[0].claim}")
+        lines.append(f"{promise:7}  {word:7}  {share:8}  {shown.claim:32} {shown.figure} ({part})")
     return lines
 
 

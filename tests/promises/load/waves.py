@@ -1,12 +1,13 @@
-"""Long, unrepeatable and short jobs at fixed times, made for workers that are killed in between."""
+"""Long, unrepeatable and short jobs at fixed times, made for workers that go and come between."""
 
 from __future__ import annotations
 
 from tests.promises.load.plan import PlannedJob
 
-__all__ = ["wave_jobs"]
+__all__ = ["joining_jobs", "wave_jobs"]
 
 _LONG = "tokens=160;rate=20"
+_LASTS = "tokens=200;rate=20"
 _ONCE = "tokens=120;rate=60"
 _SHORT = "tokens=10;rate=100;ttft_ms=5"
 
@@ -34,3 +35,18 @@ def wave_jobs() -> list[PlannedJob]:
     for n in range(140):
         add("late", 16.0 + n * 0.05, _SHORT)
     return sorted(jobs, key=lambda job: job.at_s)
+
+
+def joining_jobs() -> list[PlannedJob]:
+    """Calls of ten seconds, from second 7 on: longer than a worker that gives way waits for them.
+
+    A worker that was frozen since second 0 is out of the group by then.
+    """
+    short = [
+        PlannedJob(number=n + 1, kind="plain", key=f"plain-{n}", at_s=n * 0.2, script=_SHORT)
+        for n in range(20)
+    ]
+    return short + [
+        PlannedJob(number=n + 21, kind="slow", key=f"slow-{n}", at_s=7.0 + n * 0.04, script=_LASTS)
+        for n in range(24)
+    ]

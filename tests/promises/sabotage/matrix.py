@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from tests.promises.chaos import Chaos, run_chaos
@@ -15,6 +14,7 @@ from tests.promises.checker.judge import judge, write_verdicts
 from tests.promises.checker.verdict import Verdict
 from tests.promises.sabotage.scenarios import SCENARIOS, SMALL
 from tests.promises.sabotage.switches import SWITCHES
+from tests.promises.tracks import own_processes
 
 __all__ = ["Row", "matrix_lines", "run_matrix"]
 
@@ -37,28 +37,44 @@ class Row:
         return bool(set(self.broken) & set(self.expected))
 
 
-def run_matrix(folder: Path, names: Sequence[str] | None = None, *, at_once: int = 2) -> list[Row]:
+def run_matrix(
+    folder: Path,
+    names: Sequence[str] | None = None,
+    *,
+    at_once: int = 4,
+    known: Mapping[str, Sequence[Verdict]] = {},
+) -> list[Row]:
     """All rows; scenarios without a switch belong to it, for the checker must not cry wolf.
 
-    A run waits more than it works, so `at_once` of them go side by side, each in a process of its
-    own: children of a run die with their parent.
+    Args:
+        folder: for the evidence.
+        names: only these switches.
+        at_once: a run waits more than it works, so some go side by side, the longest first.
+        known: verdicts of scenarios that have been run without a switch already.
     """
     wanted = [SWITCHES[name] for name in names or SWITCHES]
     scenarios = dict.fromkeys(switch.scenario for switch in wanted)
-    asked: list[tuple[str, str | None]] = [(scenario, None) for scenario in scenarios]
+    asked: list[tuple[str, str | None]] = [(name, None) for name in scenarios if name not in known]
     asked += [(switch.scenario, switch.name) for switch in wanted]
-    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+    asked.sort(key=lambda row: -SCENARIOS[row[0]].about_s)
+    rows = [_row_of(name, None, verdicts) for name, verdicts in known.items() if name in scenarios]
+    with own_processes(at_once) as pool:
         running = [pool.submit(_row, folder, scenario, switch) for scenario, switch in asked]
-        rows = []
-        for future in running:
+        for future in as_completed(running):
             rows.append(future.result())
             print(_line(rows[-1]), flush=True)
-        return rows
+    order: list[tuple[str, str | None]] = [(name, None) for name in scenarios]
+    order += [(switch.scenario, switch.name) for switch in wanted]
+    return sorted(rows, key=lambda row: order.index((row.scenario, row.switch)))
 
 
 def _row(folder: Path, scenario: str, switch: str | None) -> Row:
-    expected = SWITCHES[switch].breaks if switch is not None else ()
     verdicts = _run(folder / f"{scenario}-{switch or 'as-it-is'}", scenario, switch)
+    return _row_of(scenario, switch, verdicts)
+
+
+def _row_of(scenario: str, switch: str | None, verdicts: Sequence[Verdict]) -> Row:
+    expected = SWITCHES[switch].breaks if switch is not None else ()
     broken = [verdict for verdict in verdicts if verdict.is_kept is False]
     shown = next((v for v in broken if v.promise in expected), broken[0] if broken else None)
     return Row(

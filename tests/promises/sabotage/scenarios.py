@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.promises.load.crowd import crowd_jobs
 from tests.promises.load.plan import Mix, PlannedJob
-from tests.promises.load.waves import wave_jobs
+from tests.promises.load.waves import joining_jobs, wave_jobs
 from tests.promises.schedule import Step
 
 __all__ = ["SCENARIOS", "SMALL", "Scenario"]
@@ -21,9 +21,10 @@ def _mix(**counts: float) -> Mix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What is sent and what is broken."""
+    """What is sent and what is broken, and about how long that takes: the longest begin first."""
 
     about: str
+    about_s: float
     mix: Mix
     steps: Sequence[Step] = ()
     jobs: Callable[[], list[PlannedJob]] | None = None
@@ -37,6 +38,7 @@ class Scenario:
 SCENARIOS: Mapping[str, Scenario] = {
     "calm": Scenario(
         about="no faults: streams that are cut, turns, retries, malformed records, bursts",
+        about_s=28,
         mix=_mix(
             seconds=5,
             plain=60,
@@ -52,6 +54,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "killed-worker": Scenario(
         about="both workers are killed, with finished work beyond unfinished and right after it",
+        about_s=70,
         mix=_mix(seconds=1),
         jobs=wave_jobs,
         steps=(
@@ -63,13 +66,16 @@ SCENARIOS: Mapping[str, Scenario] = {
         settle_s=40.0,
     ),
     "joining-worker": Scenario(
-        about="a second worker joins while the first is in the middle of long calls",
-        mix=_mix(seconds=6, plain=40, slow=24),
-        steps=(Step(0.0, "kill", "llm-worker-2", 4.0),),
+        about="a worker was away for so long that the group forgot it; it joins amid long calls",
+        about_s=45,
+        mix=_mix(seconds=1),
+        jobs=joining_jobs,
+        steps=(Step(0.0, "freeze", "llm-worker-2", 8.0, until_kind="slow", until_begun=20),),
         settle_s=40.0,
     ),
     "zombie": Scenario(
         about="a worker is frozen beyond its session and lease, and wakes with results",
+        about_s=40,
         mix=_mix(seconds=5, plain=20, slow=24),
         idle_s=40.0,
         steps=(Step(2.0, "freeze", "llm-worker-1", 14.0, after_kind="plain", after_calls=8),),
@@ -77,22 +83,26 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "killed-gateway": Scenario(
         about="the broker is silent, the gateway dies",
+        about_s=31,
         mix=_mix(seconds=8, plain=160),
         steps=(Step(2.0, "drop", "broker", 4.0), Step(4.0, "kill", "gateway-1", 0.3)),
     ),
     "cut-provider": Scenario(
         about="connections to the provider break before the first token",
+        about_s=36,
         mix=_mix(seconds=4, plain=60),
         script="ttft_ms=1500",
         steps=tuple(Step(1.0 + n, "reset", "provider", 0.0) for n in range(6)),
     ),
     "emptied-redis": Scenario(
         about="Redis is killed and comes back empty",
+        about_s=28,
         mix=_mix(seconds=8, plain=80),
         steps=(Step(5.0, "wipe", "redis", 0.5),),
     ),
     "two-tenants": Scenario(
         about="few jobs alone, then beside a crowd, then equals",
+        about_s=50,
         mix=_mix(seconds=1),
         jobs=crowd_jobs,
         env={"llm-worker": {"PENSTOCK_LLM_WORKER__MAX_IN_FLIGHT": "8"}},

@@ -18,7 +18,7 @@ from tests.promises.specials.observing import observed
 from tests.promises.stack.layout import Layout, Ports
 from tests.promises.stack.running import running_stack
 
-__all__ = ["run_quiet"]
+__all__ = ["run_quiet", "run_soak"]
 
 _REPLICAS = {"recorder": 1, "llm-worker": 2, "notifier": 1, "gateway": 1}
 _LONG = "tokens=160;rate=8"
@@ -34,6 +34,11 @@ def run_quiet(folder: Path, *, seconds: float = 40.0, long_jobs: int = 16) -> li
         check_memory(evidence),
         check_losses(evidence),
     ]
+
+
+def run_soak(folder: Path) -> list[Verdict]:
+    """The same for ten minutes: the promised slope of P20."""
+    return run_quiet(folder, seconds=600.0, long_jobs=16)
 
 
 async def _run(folder: Path, *, seconds: float, long_jobs: int) -> Path:

@@ -34,7 +34,12 @@ def main() -> int:
     rows: list[Row] = []
     if "sabotage" in options.parts:
         print("\nsabotage", flush=True)
-        rows = run_matrix(folder / "sabotage", options.switch, known=_known(judged))
+        rows = run_matrix(
+            folder / "sabotage",
+            options.switch,
+            each_alone=options.each_alone,
+            known=_known(judged),
+        )
     verdicts = [verdict for one in judged for verdict in one.verdicts]
     write_verdicts(folder / "verdicts.json", verdicts)
     print("\n".join(summary_lines([(one.part, one.verdicts) for one in judged])))
@@ -85,6 +90,7 @@ def _options() -> argparse.Namespace:
         help="ten minutes of steady load as well (P20)",
     )
     parser.add_argument("--switch", nargs="*", choices=SWITCHES, help="only these, of sabotage")
+    parser.add_argument("--each-alone", action="store_true", help="no switches share a run")
     parser.add_argument("--folder", type=Path, help="keep the evidence here")
     return parser.parse_args()
 

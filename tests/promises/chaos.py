@@ -32,7 +32,7 @@ class Chaos:
     mix: Mix
     steps: Sequence[Step]
     skew_s: float = 0.0
-    sabotage: str | None = None
+    sabotage: Sequence[str] = ()
     partitioner: str = "murmur2_random"
     settle_s: float = _SETTLE_S
     replicas: Mapping[str, int] = field(default_factory=lambda: dict(REPLICAS))

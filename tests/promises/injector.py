@@ -6,8 +6,10 @@ import asyncio
 import signal
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from tests.promises.journal import Journal, read_journal
 from tests.promises.proxy.control import set_weather
@@ -23,6 +25,8 @@ _HANDLED_S = 0.5
 """What the provider has ended, its worker has handled by then."""
 _FACT_S = 60.0
 """Longest wait for what a step depends on; then it comes anyway."""
+_COMPLETE_KEY = "ps:epoch"
+"""The mark of a whole job table in Redis."""
 _DRAIN_S = 35.0
 """A stopped process has its drain time-out before it counts as stuck."""
 
@@ -33,6 +37,7 @@ class Injector:
     def __init__(self, stack: RunningStack) -> None:
         self._stack = stack
         self._journal = Journal(stack.layout.evidence / "faults.jsonl")
+        self._rebuilds = Journal(stack.layout.evidence / "rebuilds.jsonl")
 
     async def run(self, steps: Sequence[Step]) -> None:
         """All steps, each at its time from now; returns when the last is undone."""
@@ -45,7 +50,10 @@ class Injector:
         """One fault now."""
         since = time.time()
         await self._do(step)
-        self._journal.write(action=step.action, target=step.target, since=since, until=time.time())
+        until = time.time()
+        self._journal.write(action=step.action, target=step.target, since=since, until=until)
+        if step.action in ("wipe", "flush"):
+            await self._until_rebuilt(until)
 
     async def _at(self, step: Step, began: float) -> None:
         await asyncio.sleep(max(0.0, began + step.at_s - time.monotonic()))
@@ -106,13 +114,25 @@ class Injector:
 
     async def _flush(self) -> None:
         async with asyncio.timeout(20):
-            while True:
-                client = Redis(port=self._stack.layout.ports.redis_direct)
-                try:
-                    await client.flushall()
-                except OSError:
-                    await asyncio.sleep(0.2)
-                else:
-                    return
-                finally:
-                    await client.aclose()
+            while not await self._redis("FLUSHALL"):  # noqa: ASYNC110 - it may be down just now
+                await asyncio.sleep(0.2)
+
+    async def _until_rebuilt(self, since: float) -> None:
+        """Note how long it takes until the recorder calls the job table complete again."""
+        until = since + _FACT_S
+        while time.time() < until:
+            if await self._redis("EXISTS", _COMPLETE_KEY):
+                self._rebuilds.write(took_s=time.time() - since)
+                return
+            await asyncio.sleep(0.1)
+        self._rebuilds.write(took_s=None)
+
+    async def _redis(self, *command: str) -> Any:
+        """The answer, past the proxy; None while nobody answers."""
+        client = Redis(port=self._stack.layout.ports.redis_direct, socket_timeout=2)
+        try:
+            return await client.execute_command(*command)  # type: ignore[no-untyped-call] # theirs
+        except (OSError, RedisError):
+            return None
+        finally:
+            await client.aclose()

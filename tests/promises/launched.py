@@ -34,9 +34,10 @@ def main() -> None:
         _crash_on_mark(Path(crashes))
     if module == "llm_worker":
         _freeze_on_signal()
-    if switch := os.environ.get("RIG_SABOTAGE"):
+    if names := os.environ.get("RIG_SABOTAGE"):
         switches = importlib.import_module("tests.promises.sabotage.switches")
-        switches.SWITCHES[switch].apply(module)
+        for name in names.split(","):
+            switches.SWITCHES[name].apply(module)
     sys.argv = [module]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -1,4 +1,4 @@
-"""Two tenants: a few jobs alone, the same beside a crowd of the other, then equals."""
+"""A few jobs of a tenant alone, the same beside a crowd of another, then five equals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CALL = "tokens=20;rate=100;ttft_ms=5"
 """A fifth of a second."""
 
 
-def crowd_jobs(*, crowd: int = 600, guests: int = 20, equals: int = 150) -> list[PlannedJob]:
+def crowd_jobs(*, crowd: int = 600, guests: int = 20, equals: int = 60) -> list[PlannedJob]:
     """All jobs in order of time.
 
     The crowd needs many seconds on its 16 places, so a guest who had to queue behind it would show.
@@ -37,6 +37,6 @@ def crowd_jobs(*, crowd: int = 600, guests: int = 20, equals: int = 150) -> list
     for n in range(guests):
         add("guest", "other", 6.0 + n * 0.1)
     for n in range(equals):
-        add("equal", "dev", 20.0 + n * 0.002)
-        add("equal", "other", 20.0 + n * 0.002)
+        for tenant in ("dev", "other", "third", "fourth", "fifth"):
+            add("equal", tenant, 20.0 + n * 0.004)
     return jobs

@@ -13,7 +13,7 @@ from tests.promises.chaos import Chaos, run_chaos
 from tests.promises.checker.judge import judge, write_verdicts
 from tests.promises.checker.verdict import Verdict
 from tests.promises.sabotage.scenarios import SCENARIOS, SMALL
-from tests.promises.sabotage.switches import SWITCHES
+from tests.promises.sabotage.switches import SWITCHES, Switch
 from tests.promises.tracks import own_processes
 
 __all__ = ["Row", "matrix_lines", "run_matrix"]
@@ -37,10 +37,19 @@ class Row:
         return bool(set(self.broken) & set(self.expected))
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A scenario with some switches at once; none: the product as it is."""
+
+    scenario: str
+    switches: tuple[str, ...] = ()
+
+
 def run_matrix(
     folder: Path,
     names: Sequence[str] | None = None,
     *,
+    each_alone: bool = False,
     at_once: int = 4,
     known: Mapping[str, Sequence[Verdict]] = {},
 ) -> list[Row]:
@@ -49,33 +58,56 @@ def run_matrix(
     Args:
         folder: for the evidence.
         names: only these switches.
+        each_alone: no two switches share a run.
         at_once: a run waits more than it works, so some go side by side, the longest first.
         known: verdicts of scenarios that have been run without a switch already.
     """
     wanted = [SWITCHES[name] for name in names or SWITCHES]
-    scenarios = dict.fromkeys(switch.scenario for switch in wanted)
-    asked: list[tuple[str, str | None]] = [(name, None) for name in scenarios if name not in known]
-    asked += [(switch.scenario, switch.name) for switch in wanted]
-    asked.sort(key=lambda row: -SCENARIOS[row[0]].about_s)
-    rows = [_row_of(name, None, verdicts) for name, verdicts in known.items() if name in scenarios]
+    runs = [_Run(name) for name in dict.fromkeys(switch.scenario for switch in wanted)]
+    runs += _shared(wanted, each_alone=each_alone)
+    judged = {
+        run: known[run.scenario] for run in runs if not run.switches and run.scenario in known
+    }
+    asked = sorted(
+        (run for run in runs if run not in judged), key=lambda run: -SCENARIOS[run.scenario].about_s
+    )
     with own_processes(at_once) as pool:
-        running = [pool.submit(_row, folder, scenario, switch) for scenario, switch in asked]
+        running = {pool.submit(_run, folder, run): run for run in asked}
         for future in as_completed(running):
-            rows.append(future.result())
-            print(_line(rows[-1]), flush=True)
-    order: list[tuple[str, str | None]] = [(name, None) for name in scenarios]
-    order += [(switch.scenario, switch.name) for switch in wanted]
-    return sorted(rows, key=lambda row: order.index((row.scenario, row.switch)))
+            judged[running[future]] = future.result()
+            print("\n".join(map(_line, _rows(running[future], future.result()))), flush=True)
+    return [row for run in runs for row in _rows(run, judged[run])]
 
 
-def _row(folder: Path, scenario: str, switch: str | None) -> Row:
-    verdicts = _run(folder / f"{scenario}-{switch or 'as-it-is'}", scenario, switch)
-    return _row_of(scenario, switch, verdicts)
+def _shared(switches: Sequence[Switch], *, each_alone: bool) -> list[_Run]:
+    """Switches of one scenario together, if it allows that, as long as all break other promises."""
+    runs: list[_Run] = []
+    for switch in switches:
+        for at, run in enumerate(runs):
+            taken = {promise for name in run.switches for promise in SWITCHES[name].breaks}
+            is_fit = run.scenario == switch.scenario and not taken & set(switch.breaks)
+            if is_fit and SCENARIOS[run.scenario].takes_several and not each_alone:
+                runs[at] = _Run(run.scenario, (*run.switches, switch.name))
+                break
+        else:
+            runs.append(_Run(switch.scenario, (switch.name,)))
+    return runs
 
 
-def _row_of(scenario: str, switch: str | None, verdicts: Sequence[Verdict]) -> Row:
-    expected = SWITCHES[switch].breaks if switch is not None else ()
+def _rows(run: _Run, verdicts: Sequence[Verdict]) -> list[Row]:
     broken = [verdict for verdict in verdicts if verdict.is_kept is False]
+    if not run.switches:
+        return [_row(run.scenario, None, broken)]
+    if len(run.switches) == 1:
+        return [_row(run.scenario, run.switches[0], broken)]
+    return [
+        _row(run.scenario, name, [one for one in broken if one.promise in SWITCHES[name].breaks])
+        for name in run.switches
+    ]
+
+
+def _row(scenario: str, switch: str | None, broken: Sequence[Verdict]) -> Row:
+    expected = SWITCHES[switch].breaks if switch is not None else ()
     shown = next((v for v in broken if v.promise in expected), broken[0] if broken else None)
     return Row(
         scenario=scenario,
@@ -86,16 +118,18 @@ def _row_of(scenario: str, switch: str | None, verdicts: Sequence[Verdict]) -> R
     )
 
 
-def _run(folder: Path, name: str, switch: str | None) -> list[Verdict]:
-    scenario = SCENARIOS[name]
+def _run(folder: Path, run: _Run) -> list[Verdict]:
+    scenario = SCENARIOS[run.scenario]
+    folder = folder / "-".join([run.scenario, *(run.switches or ("as-it-is",))])
     shutil.rmtree(folder, ignore_errors=True)
+    is_crc = "default-partitioner" in run.switches
     chaos = Chaos(
         folder=folder,
         seed=1,
         mix=scenario.mix,
         steps=scenario.steps,
-        sabotage=switch,
-        partitioner="consistent_random" if switch == "default-partitioner" else "murmur2_random",
+        sabotage=run.switches,
+        partitioner="consistent_random" if is_crc else "murmur2_random",
         settle_s=scenario.settle_s,
         replicas=SMALL,
         env=scenario.env,
@@ -103,8 +137,7 @@ def _run(folder: Path, name: str, switch: str | None) -> list[Verdict]:
         script=scenario.script,
         jobs=scenario.jobs() if scenario.jobs is not None else None,
     )
-    evidence = asyncio.run(run_chaos(chaos))
-    verdicts = judge(evidence)
+    verdicts = judge(asyncio.run(run_chaos(chaos)))
     write_verdicts(folder / "verdicts.json", verdicts)
     return verdicts
 

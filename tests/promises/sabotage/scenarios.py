@@ -21,10 +21,16 @@ def _mix(**counts: float) -> Mix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What is sent and what is broken, and about how long that takes: the longest begin first."""
+    """What is sent and what is broken.
+
+    Attributes:
+        about_s: how long it takes: the longest begin first.
+        takes_several: switches that break different promises may share a run.
+    """
 
     about: str
     about_s: float
+    takes_several: bool = False
     mix: Mix
     steps: Sequence[Step] = ()
     jobs: Callable[[], list[PlannedJob]] | None = None
@@ -39,6 +45,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "calm": Scenario(
         about="no faults: streams that are cut, turns, retries, malformed records, bursts",
         about_s=28,
+        takes_several=True,
         mix=_mix(
             seconds=5,
             plain=60,

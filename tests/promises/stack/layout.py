@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -76,7 +76,7 @@ class Layout:
     Attributes:
         folder: data, logs and evidence.
         skew_s: wall clocks that go wrong, by label of the process.
-        sabotage: the switch that every service runs with; None: the product as it is.
+        sabotage: the switches that every service runs with; none: the product as it is.
         victim: label whose way to the broker can be cut alone.
         env: further settings, by label or service.
     """
@@ -85,7 +85,7 @@ class Layout:
     ports: Ports
     replicas: Mapping[str, int] = field(default_factory=lambda: dict(REPLICAS))
     skew_s: Mapping[str, float] = field(default_factory=dict)
-    sabotage: str | None = None
+    sabotage: Sequence[str] = ()
     victim: str = "llm-worker-3"
     partitions: int = 8
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

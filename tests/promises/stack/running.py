@@ -14,8 +14,10 @@ from datetime import datetime, timezone
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
-from penstock.dev.secrets import DevSecrets, load_secrets
+from penstock.dev.secrets import DevKey, DevSecrets, load_secrets
+from penstock_contracts.credentials import Scope
 from penstock_contracts.topics import EVENTS, Topic
+from penstock_kit.auth.api_keys import make_api_key
 from penstock_kit.auth.table import credential_record
 from penstock_kit.kafka.admin import ensure_topics
 from penstock_kit.kafka.producer import KafkaProducer
@@ -63,8 +65,17 @@ class RunningStack:
         return f"127.0.0.1:{self.layout.ports.kafka_direct}"
 
     def key(self, name: str = "api_key") -> str:
-        """An API key: `api_key` and `other_api_key` are two tenants."""
+        """An API key of the tenant `dev`."""
         return self.secrets.keys[name].token
+
+    @property
+    def tenants(self) -> dict[str, str]:
+        """An API key of every tenant."""
+        return {
+            key.record.tenant: key.token
+            for key in self.secrets.keys.values()
+            if key.record.scope is Scope.TENANT
+        }
 
     def empty_redis(self) -> None:
         """Remove what Redis kept on disk; only while it is down."""
@@ -88,7 +99,9 @@ async def running_stack(layout: Layout) -> AsyncIterator[RunningStack]:
     for folder in (layout.logs, layout.evidence, layout.data):
         folder.mkdir(parents=True, exist_ok=True)
     write_files(layout)
-    secrets = load_secrets(layout.data / "secrets.json", now=datetime.now(timezone.utc))
+    secrets = _more_tenants(
+        load_secrets(layout.data / "secrets.json", now=datetime.now(timezone.utc))
+    )
     journal = Journal(layout.evidence / "processes.jsonl")
     fleet = Fleet(journal)
     stack = RunningStack(layout, fleet, secrets, journal)
@@ -117,6 +130,15 @@ async def running_stack(layout: Layout) -> AsyncIterator[RunningStack]:
         for label in [label for label in fleet.labels if label not in services]:
             await fleet.hold(label, signal.SIGKILL)
         journal.close()
+
+
+def _more_tenants(secrets: DevSecrets) -> DevSecrets:
+    """Fairness is between more than two."""
+    now, keys = datetime.now(timezone.utc), dict(secrets.keys)
+    for tenant in ("third", "fourth", "fifth"):
+        made = make_api_key(tenant=tenant, user=tenant, scope=Scope.TENANT, now=now)
+        keys[tenant] = DevKey(token=made.token, record=made.record)
+    return DevSecrets(id_secret=secrets.id_secret, keys=keys)
 
 
 async def _prepare_log(stack: RunningStack) -> None:

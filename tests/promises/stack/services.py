@@ -113,8 +113,8 @@ def _own(layout: Layout, service: str) -> dict[str, str]:
 def _rig(layout: Layout, label: str) -> dict[str, str]:
     """What `launched` reads: none of it is known to the product."""
     env = {"RIG_CRASHES": str(layout.evidence / "crashes.jsonl"), "RIG_LABEL": label}
-    if layout.sabotage is not None:
-        env["RIG_SABOTAGE"] = layout.sabotage
+    if layout.sabotage:
+        env["RIG_SABOTAGE"] = ",".join(layout.sabotage)
     if label in layout.skew_s:
         env["RIG_SKEW_S"] = str(layout.skew_s[label])
     return env

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from tests.promises.checker.judge import write_verdicts
 from tests.promises.checker.verdict import Verdict
-from tests.promises.parts import Judged, SeedPart, SpecialPart
+from tests.promises.parts import SeedPart, SpecialPart
 from tests.promises.report import summary_lines
 from tests.promises.sabotage.matrix import Row, matrix_lines, run_matrix
 from tests.promises.sabotage.switches import SWITCHES
 from tests.promises.scale import SCALES
 from tests.promises.specials.catalog import SPECIALS
-from tests.promises.tracks import run_tracks
+from tests.promises.tracks import Judged, run_tracks
 
 _PARTS = ("chaos", "specials", "sabotage")
 

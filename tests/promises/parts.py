@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,15 +17,7 @@ from tests.promises.scale import SCALES
 from tests.promises.schedule import draw_schedule, read_schedule
 from tests.promises.specials.catalog import SPECIALS
 
-__all__ = ["Judged", "Part", "SeedPart", "SpecialPart"]
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A part that is over, and what was found of it."""
-
-    part: str
-    verdicts: Sequence[Verdict]
+__all__ = ["Part", "SeedPart", "SpecialPart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +29,12 @@ class SeedPart:
     scale: str
     replay: Path | None = None
 
-    def run(self) -> Judged:
+    @property
+    def title(self) -> str:
+        """Its name in the table."""
+        return f"seed {self.seed}"
+
+    def run(self) -> list[Verdict]:
         """Load and faults of the seed, or of a schedule that was kept."""
         began, scale, seed = time.monotonic(), SCALES[self.scale], self.seed
         steps = draw_schedule(seed, load_s=scale.load_s, times=scale.faults)
@@ -50,7 +46,7 @@ class SeedPart:
         chaos = Chaos(folder=self.folder, seed=seed, mix=mix, steps=steps, skew_s=skew_s)
         verdicts = judge(asyncio.run(run_chaos(chaos)))
         about = f"seed {seed}: {len(steps)} faults, {self.folder}/schedule.json"
-        return _done(f"seed {seed}", about, self.folder, verdicts, began)
+        return _done(about, self.folder, verdicts, began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +56,23 @@ class SpecialPart:
     folder: Path
     name: str
 
-    def run(self) -> Judged:
+    @property
+    def title(self) -> str:
+        """Its name in the table."""
+        return self.name
+
+    def run(self) -> list[Verdict]:
         """Run it as the catalog says."""
         began = time.monotonic()
         shutil.rmtree(self.folder, ignore_errors=True)
-        return _done(self.name, self.name, self.folder, SPECIALS[self.name].run(self.folder), began)
+        return _done(self.name, self.folder, SPECIALS[self.name].run(self.folder), began)
 
 
 Part = SeedPart | SpecialPart
 
 
-def _done(name: str, about: str, folder: Path, verdicts: Sequence[Verdict], began: float) -> Judged:
+def _done(about: str, folder: Path, verdicts: list[Verdict], began: float) -> list[Verdict]:
     write_verdicts(folder / "verdicts.json", verdicts)
     lines = ["", f"{about}, {time.monotonic() - began:.0f} s", *verdict_lines(verdicts)]
     print("\n".join(lines), flush=True)
-    return Judged(name, verdicts)
+    return verdicts

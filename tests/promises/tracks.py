@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 
-from tests.promises.parts import Judged, Part
+from tests.promises.checker.verdict import Verdict, judged
+from tests.promises.parts import Part
 
-__all__ = ["own_processes", "run_tracks"]
+__all__ = ["Judged", "own_processes", "run_tracks", "to_the_end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A part that is over, and what was found of it."""
+
+    part: str
+    verdicts: Sequence[Verdict]
 
 
 def run_tracks(tracks: Sequence[Sequence[Part]]) -> list[Judged]:
@@ -19,7 +30,7 @@ def run_tracks(tracks: Sequence[Sequence[Part]]) -> list[Judged]:
         return []
     with own_processes(len(busy)) as pool:
         running = [pool.submit(_run_track, track) for track in busy]
-        return [judged for track in running for judged in track.result()]
+        return [one for track in running for one in track.result()]
 
 
 def own_processes(count: int) -> ProcessPoolExecutor:
@@ -33,5 +44,15 @@ def hush_clients() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def to_the_end(name: str, run: Callable[[], list[Verdict]]) -> list[Verdict]:
+    """The verdicts of a run; one that fails to come to its end proves nothing, and says so."""
+    try:
+        return run()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told and counts as broken
+        traceback.print_exc()
+        why = f"{name}: {type(error).__name__}: {str(error).splitlines()[:1]}"
+        return [judged("P0", "the rig came to its end", "0 of 1", [why], of=1)]
+
+
 def _run_track(track: Sequence[Part]) -> list[Judged]:
-    return [part.run() for part in track]
+    return [Judged(part.title, to_the_end(part.title, part.run)) for part in track]

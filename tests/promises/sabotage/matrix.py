@@ -14,7 +14,7 @@ from tests.promises.checker.judge import judge, write_verdicts
 from tests.promises.checker.verdict import Verdict
 from tests.promises.sabotage.scenarios import SCENARIOS, SMALL
 from tests.promises.sabotage.switches import SWITCHES, Switch
-from tests.promises.tracks import own_processes
+from tests.promises.tracks import own_processes, to_the_end
 
 __all__ = ["Row", "matrix_lines", "run_matrix"]
 
@@ -80,18 +80,23 @@ def run_matrix(
 
 
 def _shared(switches: Sequence[Switch], *, each_alone: bool) -> list[_Run]:
-    """Switches of one scenario together, if it allows that, as long as all break other promises."""
-    runs: list[_Run] = []
+    """Switches of one scenario together, if it allows that, as long as each can be told apart."""
+    runs: list[list[Switch]] = []
     for switch in switches:
-        for at, run in enumerate(runs):
-            taken = {promise for name in run.switches for promise in SWITCHES[name].breaks}
-            is_fit = run.scenario == switch.scenario and not taken & set(switch.breaks)
-            if is_fit and SCENARIOS[run.scenario].takes_several and not each_alone:
-                runs[at] = _Run(run.scenario, (*run.switches, switch.name))
+        is_alone = each_alone or not SCENARIOS[switch.scenario].takes_several
+        for run in [] if is_alone else runs:
+            if run[0].scenario == switch.scenario and not any(_clash(switch, o) for o in run):
+                run.append(switch)
                 break
         else:
-            runs.append(_Run(switch.scenario, (switch.name,)))
-    return runs
+            runs.append([switch])
+    return [_Run(run[0].scenario, tuple(switch.name for switch in run)) for run in runs]
+
+
+def _clash(one: Switch, other: Switch) -> bool:
+    return bool(set(one.breaks) & set(other.breaks)) or (
+        one.name in other.hides or other.name in one.hides
+    )
 
 
 def _rows(run: _Run, verdicts: Sequence[Verdict]) -> list[Row]:
@@ -119,8 +124,12 @@ def _row(scenario: str, switch: str | None, broken: Sequence[Verdict]) -> Row:
 
 
 def _run(folder: Path, run: _Run) -> list[Verdict]:
+    name = "-".join([run.scenario, *(run.switches or ("as-it-is",))])
+    return to_the_end(name, lambda: _judged(folder / name, run))
+
+
+def _judged(folder: Path, run: _Run) -> list[Verdict]:
     scenario = SCENARIOS[run.scenario]
-    folder = folder / "-".join([run.scenario, *(run.switches or ("as-it-is",))])
     shutil.rmtree(folder, ignore_errors=True)
     is_crc = "default-partitioner" in run.switches
     chaos = Chaos(

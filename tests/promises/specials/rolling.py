@@ -58,4 +58,4 @@ async def _roll(stack: RunningStack) -> None:
     injector = Injector(stack)
     for _, label in stack.layout.services:
         await injector.one(Step(0.0, "term", label, 0.0))
-        await stack.fleet.wait_ready(label, within_s=60)
+        await stack.fleet.wait_ready(label, within_s=180)

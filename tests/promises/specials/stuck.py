@@ -55,7 +55,7 @@ async def _run(folder: Path) -> Path:
         await injector.one(Step(0.0, "drop", "victim", _BLACK_HOLE_S))
         journal.write(what="healed", label="llm-worker-3")
         for label in ("llm-worker-2", "llm-worker-3"):
-            await stack.fleet.wait_ready(label, within_s=60)
+            await stack.fleet.wait_ready(label, within_s=180)
         await _fill_disk(stack, journal)
         await sending
         await load.settle(within_s=90)
@@ -73,7 +73,7 @@ async def _fill_disk(stack: RunningStack, journal: Journal) -> None:
     await fleet.hold("kafka", signal.SIGKILL)
     await asyncio.sleep(_DISK_FULL_S)
     fleet.release("kafka")
-    await fleet.wait_ready("kafka", within_s=60)
+    await fleet.wait_ready("kafka", within_s=180)
     journal.write(what="healed", label="gateway-1")
     journal.write(what="healed", label="llm-worker-1")
     await _until_all_ready(stack)

@@ -68,7 +68,7 @@ class Fleet:
             member = self._members[label] = _Member(spec)
             member.keeper = asyncio.create_task(self._keep(label, member), name=f"keep {label}")
         for label, _ in specs:
-            await self.wait_ready(label, within_s=120)
+            await self.wait_ready(label, within_s=240)
 
     async def wait_ready(self, label: str, *, within_s: float) -> None:
         """Return when the process answers its probe."""

@@ -62,7 +62,7 @@ test: servers ## every tier of tests: unit, contract, integration, acceptance
 
 SEEDS := 3
 SCALE := ci
-promises: servers ## kill everything again and again, prove that nothing is lost; SEEDS=20, SCALE=full
+promises: servers ## kill everything again and again, prove that nothing is lost; SEEDS=20, SCALE=full, SOAK=1
 	$(PY) -m tests.promises --seeds $(SEEDS) --scale $(SCALE)
 
 simulate: SEEDS := 2000

@@ -10,6 +10,10 @@ from typing import Any
 __all__ = ["PatchMissed", "patch", "patch_function", "without_line"]
 
 
+_BROKEN: dict[str, str] = {}
+"""Scripts of the product, and what several switches have left of them."""
+
+
 class PatchMissed(Exception):
     """The product has moved away from under a switch: mend the switch."""
 
@@ -42,17 +46,23 @@ def without_line(script: str, *patterns: str) -> None:
     Raises:
         PatchMissed: a pattern matches nothing.
     """
-    from penstock_kit.redis_client import Script  # noqa: PLC0415 - only if switched on
-
     original = resources.files("penstock_kit.jobs").joinpath(f"lua/{script}.lua").read_text()
-    broken = original
+    broken = _BROKEN.get(original, original)
     for pattern in patterns:
         broken, count = re.subn(pattern, "", broken, flags=re.MULTILINE)
         if not count:
             raise PatchMissed(f"{script}.lua has no line like {pattern!r}")
+    if not _BROKEN:
+        _load_broken()
+    _BROKEN[original] = broken
+
+
+def _load_broken() -> None:
+    from penstock_kit.redis_client import Script  # noqa: PLC0415 - only if switched on
+
     make = Script.__init__
 
     def load(self: Any, redis: Any, source: str) -> None:
-        make(self, redis, broken if source == original else source)
+        make(self, redis, _BROKEN.get(source, source))
 
     patch(Script, "__init__", load)

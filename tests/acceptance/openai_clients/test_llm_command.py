@@ -25,6 +25,8 @@ def test_llm_command_when_pointed_at_the_gateway_prints_an_answer(
 ) -> None:
     variables = _configured(tmp_path, stack)
 
-    said = client("llm", "-m", "penstock", *streaming, "Say hello.", **variables)
+    # With an `api_base` of its own `llm` ignores OPENAI_API_KEY: its users give it a key by option.
+    given = ("--key", stack.dev.api_key)
+    said = client("llm", "-m", "penstock", *given, *streaming, "Say hello.", **variables)
 
     assert said.strip()

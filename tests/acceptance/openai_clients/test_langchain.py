@@ -14,7 +14,9 @@ PROGRAM = Path(__file__).with_name("langchain_program.py")
 
 
 def test_langchain_when_pointed_at_the_gateway_chats_streams_and_embeds(client: Client) -> None:
-    said = json.loads(client("python", str(PROGRAM), "smollm2-135m-instruct", "all-minilm-l6-v2-int8"))
+    said = json.loads(
+        client("python", str(PROGRAM), "smollm2-135m-instruct", "all-minilm-l6-v2-int8")
+    )
 
     assert said["whole"]
     assert said["usage"]["output_tokens"] > 0

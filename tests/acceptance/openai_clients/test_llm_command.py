@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,12 @@ pytestmark = pytest.mark.timeout(400)
 
 def _configured(folder: Path, stack: Stack) -> dict[str, str]:
     (folder / "extra-openai-models.yaml").write_text(
-        f"- model_id: penstock\n  model_name: smollm2-135m-instruct\n  api_base: {stack.dev.gateway}/v1\n"
+        "- model_id: penstock\n"
+        "  model_name: smollm2-135m-instruct\n"
+        f"  api_base: {stack.dev.gateway}/v1\n"
+        "  api_key_name: penstock\n"
     )
+    (folder / "keys.json").write_text(json.dumps({"penstock": stack.dev.api_key}))
     return {"LLM_USER_PATH": str(folder)}
 
 
@@ -25,8 +30,6 @@ def test_llm_command_when_pointed_at_the_gateway_prints_an_answer(
 ) -> None:
     variables = _configured(tmp_path, stack)
 
-    # With an `api_base` of its own `llm` ignores OPENAI_API_KEY: its users give it a key by option.
-    given = ("--key", stack.dev.api_key)
-    said = client("llm", "-m", "penstock", *given, *streaming, "Say hello.", **variables)
+    said = client("llm", "-m", "penstock", *streaming, "Say hello.", **variables)
 
     assert said.strip()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from penstock.dev.jars import cache_dir
 
-__all__ = ["go_program", "made_once", "node_environment", "python_environment"]
+__all__ = ["debian_programs", "go_program", "made_once", "node_environment", "python_environment"]
 
 _UV = Path(sys.executable).with_name("uv")
 
@@ -54,6 +54,18 @@ def go_program(source: Path) -> Path:
 
     files = sorted(file for file in source.iterdir() if file.suffix in (".go", ".mod", ".sum"))
     return made_once(source.name, files, make) / "program"
+
+
+def debian_programs(name: str, packages: Sequence[str]) -> Path:
+    """The files of Debian packages, unpacked and not installed; what they need must be there."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        subprocess.run(["apt-get", "download", "-q", *packages], check=True, cwd=folder)
+        for package in folder.glob("*.deb"):
+            _run(["dpkg", "-x", str(package), str(folder)])
+
+    return made_once(name, [], make)
 
 
 def made_once(name: str, files: Sequence[Path], make: Callable[[Path], None]) -> Path:

@@ -34,13 +34,25 @@ class Row:
     note: str = ""
 
     @classmethod
-    def at_least(cls, row: str, unit: str, repetitions: Sequence[float], limit: float) -> Row:
-        """A figure that should reach `limit`; the median of the repetitions counts."""
+    def at_least(
+        cls,
+        row: str,
+        unit: str,
+        repetitions: Sequence[float],
+        limit: float,
+        *,
+        if_missed: str = "",
+    ) -> Row:
+        """A figure that should reach `limit`; the median of the repetitions counts.
+
+        `if_missed` as with `at_most`.
+        """
         ours = percentile(repetitions, 50)
         return cls(
             row=row, unit=unit, ours=ours, target=f">= {limit:g}", holds=ours >= limit,
             low=min(repetitions),
             high=max(repetitions),
+            note="" if ours >= limit else if_missed,
         )  # fmt: skip
 
     @classmethod

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 
-from bench.gateway import ingest, streaming
+from bench.gateway import fan_out, idle, ingest, round_trip, streaming
 from bench.gateway.load import client_program
 from bench.gateway.rounds import Effort
 from bench.gateway.table import Part, Table
@@ -23,6 +23,10 @@ from bench.gateway.table import Part, Table
 _ROWS: Mapping[str, Callable[[Effort], Part]] = {
     "streaming": streaming.measure,
     "ingest": ingest.measure,
+    "round-trip": round_trip.measure,
+    "fan-out": fan_out.measure,
+    "idle-streams": idle.measure_streams,
+    "idle-sockets": idle.measure_sockets,
 }
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from bench.environments import go_program
 from bench.gateway.usage import Moment, Usage, look, used_between
 
-__all__ = ["Loaded", "LoadFailed", "client_program", "run_load"]
+__all__ = ["Loaded", "LoadFailed", "client_program", "run_client", "run_load"]
 
 _SOURCE = Path(__file__).parent / "go"
 
@@ -34,33 +36,44 @@ def client_program() -> Path:
     return go_program(_SOURCE)
 
 
-def run_load(
-    command: str, order: Mapping[str, Any], *, trees: Mapping[str, int], timeout_s: float = 240
+def run_load(command: str, order: Mapping[str, Any], *, trees: Mapping[str, int]) -> Loaded:
+    """Run one command of `go/main.go`; as `run_client`."""
+    return run_client([str(client_program()), command, json.dumps(order)], trees=trees)
+
+
+def run_client(
+    command: Sequence[str],
+    *,
+    trees: Mapping[str, int],
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 240,
 ) -> Loaded:
-    """Run one command of `go/main.go`; `trees` are process ids by name.
+    """Run a client that prints `begin`, `end` and one line of JSON; `trees` are ids by name.
 
     The client's own processor time is in the usage as `client`.
 
     Raises:
         LoadFailed: it ended with an error or without a result.
     """
-    arguments = [str(client_program()), command, json.dumps(order)]
     moments: list[Moment] = []
     result: Mapping[str, Any] | None = None
     with subprocess.Popen(
-        ["timeout", str(timeout_s), *arguments],
+        ["timeout", str(timeout_s), *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, **(env or {})},
     ) as client:
         assert client.stdout is not None
         assert client.stderr is not None
         for line in client.stdout:
             if line.strip() in ("begin", "end"):
                 moments.append(look({**trees, "client": client.pid}))
-            else:
+            elif line.startswith("{"):
                 result = json.loads(line)
         errors = client.stderr.read()
     if result is None or len(moments) != 2:
-        raise LoadFailed(f"{command} ended with {client.returncode}: {errors.strip()[-500:]}")
+        raise LoadFailed(f"{command[0]} ended with {client.returncode}: {errors.strip()[-500:]}")
+    for failure in result.get("failures") or []:
+        print(f"  failed: {failure}", file=sys.stderr, flush=True)
     return Loaded(result, used_between(*moments))

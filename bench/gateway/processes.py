@@ -12,13 +12,41 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["NotStarted", "server"]
+__all__ = ["NotStarted", "answers", "last_lines", "process", "server"]
 
 _PATIENCE_S = 90
 
 
 class NotStarted(Exception):
     """A server did not come up; the message has its last lines."""
+
+
+@contextmanager
+def process(
+    command: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: int = subprocess.DEVNULL,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A running program; ended with all its children."""
+    with log.open("wb") as output:
+        running = subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+        )
+    try:
+        yield running
+    finally:
+        _end(running)
+        if running.stdin is not None:
+            running.stdin.close()
 
 
 @contextmanager
@@ -30,34 +58,27 @@ def server(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Iterator[int]:
-    """Its process id, once `ready` answers anything over HTTP; ended with all its children.
+    """The process id of a server, once `ready` answers anything over HTTP.
 
     Raises:
         NotStarted: it ended, or did not answer in time.
     """
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-            start_new_session=True,
-        )
-    try:
+    with process(command, log=log, env=env, cwd=cwd) as running:
         deadline = time.monotonic() + _PATIENCE_S
-        while not _answers(ready):
-            if process.poll() is not None or time.monotonic() > deadline:
-                lines = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-                raise NotStarted(f"{command[0]} did not come up: {lines}")
+        while not answers(ready):
+            if running.poll() is not None or time.monotonic() > deadline:
+                raise NotStarted(f"{command[0]} did not come up: {last_lines(log)}")
             time.sleep(0.1)
-        yield process.pid
-    finally:
-        _end(process)
+        yield running.pid
 
 
-def _answers(url: str) -> bool:
+def last_lines(log: Path) -> str:
+    """The end of what a program wrote."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+
+
+def answers(url: str) -> bool:
+    """Whether a server is there, whatever it says."""
     try:
         with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - loopback
             return True

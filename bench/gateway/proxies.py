@@ -51,11 +51,14 @@ def store_trees(stack: Stack) -> dict[str, int]:
     return {name: pid for name, pid in stack.pids().items() if name.startswith(_STORES)}
 
 
-def provider_file(folder: Path, base_url: str, *, upstream: str = MODEL) -> Path:
+def provider_file(
+    folder: Path, base_url: str, *, upstream: str = MODEL, idle_timeout_s: int = 30
+) -> Path:
     """A providers file whose one model never waits for a free call."""
     path = folder / "providers.yaml"
     path.write_text(
-        f"providers:\n  fake: {{base_url: {base_url}, max_concurrency: 4096}}\n"
+        f"providers:\n  fake:\n    base_url: {base_url}\n    max_concurrency: 4096\n"
+        f"    idle_timeout: {idle_timeout_s}\n"
         f'models:\n  {MODEL}: {{provider: fake, upstream: "{upstream}"}}\n'
         f"default_model: {MODEL}\n"
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from statistics import median
+from subprocess import CalledProcessError
 
 from bench.gateway.load import LoadFailed
 from bench.gateway.processes import NotStarted
@@ -52,7 +53,7 @@ def run_rounds(
         for name in random.sample(alive, k=len(alive)):
             try:
                 run = arms[name]()
-            except (LoadFailed, NotStarted) as error:
+            except (LoadFailed, NotStarted, CalledProcessError) as error:
                 notes.append(f"{what}: {name} is out: {error}")
                 print(f"  {notes[-1]}", file=sys.stderr, flush=True)
                 alive.remove(name)

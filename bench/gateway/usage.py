@@ -12,9 +12,10 @@ __all__ = ["Moment", "Usage", "look", "resident_bytes", "used_between"]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Processor seconds used until now, by name of the tree, and the machine's own counts."""
+    """Processor seconds used until now and bytes held, by tree; and the machine's own counts."""
 
     spent_s: Mapping[str, float]
+    resident: Mapping[str, int]
     machine_busy_s: float
     machine_stolen_s: float
     machine_s: float
@@ -22,9 +23,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was used between two moments; seconds by name, shares of all cores."""
+    """What was used between two moments; seconds and bytes by tree, shares of all cores."""
 
     spent_s: Mapping[str, float]
+    resident: Mapping[str, int]
     busy: float
     stolen: float
 
@@ -40,6 +42,7 @@ def look(trees: Mapping[str, int]) -> Moment:
     stolen = machine.steal
     return Moment(
         spent_s={name: _tree_s(pid) for name, pid in trees.items()},
+        resident={name: resident_bytes(pid) for name, pid in trees.items()},
         machine_busy_s=sum(machine[:8]) - idle - stolen,
         machine_stolen_s=stolen,
         machine_s=sum(machine[:8]),
@@ -51,6 +54,7 @@ def used_between(before: Moment, after: Moment) -> Usage:
     wall_s = max(after.machine_s - before.machine_s, 1e-9)
     return Usage(
         spent_s={name: after.spent_s[name] - spent for name, spent in before.spent_s.items()},
+        resident=after.resident,
         busy=(after.machine_busy_s - before.machine_busy_s) / wall_s,
         stolen=(after.machine_stolen_s - before.machine_stolen_s) / wall_s,
     )

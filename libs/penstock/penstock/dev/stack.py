@@ -68,7 +68,8 @@ class _Stack:
         self._clock = clock
         self._began = clock.monotonic()
         self._secrets: DevSecrets = load_secrets(paths.secrets, now=clock.now())
-        self._ports = StackPorts.pick(options, PortPicker())
+        self._picker = PortPicker()
+        self._ports = StackPorts.pick(options, self._picker)
         self._kafka = KafkaSettings(
             bootstrap=f"{LOOPBACK}:{self._ports.kafka}", delivery_timeout=_PATIENCE
         )

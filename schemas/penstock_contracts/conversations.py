@@ -27,6 +27,9 @@ class ConversationState(Fact):
     user: Identifier | None = Field(
         default=None, description="Who began the conversation; null: nobody inside the tenant."
     )
+    created_at: Timestamp | None = Field(
+        default=None, description="When the job was asked for that began the conversation."
+    )
     metadata: Metadata = Field(default_factory=dict)
     is_deleted: bool = Field(
         default=False, description="It was deleted: nothing of it is left, nothing can be added."

@@ -17,11 +17,13 @@ from gateway.admission.store import Ask
 from gateway.admission.store import Reply as StoreReply
 from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
+from gateway.openai.conversations.ports import ViewIncomplete
 from gateway.openai.files.stores import BatchStores
 from gateway.settings import GatewaySettings
 from gateway.stream import EventFollower
 from gateway.waiting import EndWaiters
 from gateway.wiring import Inside, Outside, build_follower, build_frame
+from penstock_contracts.conversations import ConversationState
 from penstock_contracts.credentials import Scope
 from penstock_contracts.events import JobEvent, JobStatus, Position
 from penstock_contracts.parts import BlobRef
@@ -211,6 +213,23 @@ class MemoryTickets:
         return f"ticket-{len(self.issued)}"
 
 
+@dataclass
+class MemoryConversationView:
+    """Conversations that a test's worker writes; it can be away, or have lost all."""
+
+    states: dict[tuple[str, str], ConversationState] = field(default_factory=dict)
+    is_away: bool = False
+    is_complete: bool = True
+
+    async def find(self, scope: TenantScope, conversation: str) -> ConversationState | None:
+        if self.is_away:
+            raise TableAway("away")
+        state = self.states.get((scope.tenant, conversation))
+        if state is None and not self.is_complete:
+            raise ViewIncomplete("lost")
+        return state
+
+
 @dataclass(frozen=True)
 class Reply:
     """An answer, read to its end."""
@@ -241,6 +260,7 @@ class GatewayBench:
     blobs: MemoryBlobs
     admissions: MemoryAdmissions
     tickets: MemoryTickets
+    conversations: MemoryConversationView
     keys: ApiKeys
     clock: HandClock
     hub: EventHub
@@ -248,6 +268,7 @@ class GatewayBench:
     follower: EventFollower
     waiters: EndWaiters
     stores: BatchStores
+    metrics: GatewayMetrics
     key: str = ""
 
     def new_key(
@@ -419,6 +440,7 @@ async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> Gatewa
     hub = EventHub(EventRing(max_events=1000, max_bytes=1 << 20), TailMetrics(Metrics()))
     table, blobs = MemoryTable(), MemoryBlobs()
     tickets, keys = MemoryTickets(), ApiKeys(clock)
+    conversations = MemoryConversationView()
     producer = kafka.producer()
     await producer.start()
     streams = JobStreams(hub, table)
@@ -438,6 +460,7 @@ async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> Gatewa
         blobs=blobs,
         admissions=inside.desk.degrading(admissions),
         tickets=tickets,
+        conversations=conversations,
         authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens([], clock)),
         stores=stores,
         clock=clock,
@@ -461,6 +484,7 @@ async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> Gatewa
         blobs=blobs,
         admissions=admissions,
         tickets=tickets,
+        conversations=conversations,
         keys=keys,
         clock=clock,
         hub=hub,
@@ -468,6 +492,7 @@ async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> Gatewa
         follower=follower,
         waiters=waiters,
         stores=stores,
+        metrics=metrics,
     )
     bench.key = bench.new_key()
     return bench

@@ -13,8 +13,9 @@ import uvicorn
 
 from penstock_kit.errors import Fatal
 
-__all__ = ["HttpServer", "PortTaken", "bind"]
+__all__ = ["HttpServer", "PortTaken", "abort_socket", "bind", "socket_protocol"]
 
+_ABORT = "penstock.abort"
 _BACKLOG = 2048
 """Connections that may wait for accept; uvicorn's own default."""
 
@@ -52,6 +53,33 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         # Signals belong to `lifecycle.Service`; uvicorn would take them away from it.
         yield
+
+
+def socket_protocol() -> type[asyncio.Protocol]:
+    """Uvicorn's WebSockets over the sans-I/O core, whose connections an app can cut.
+
+    An app that only returns leaves a client that reads nothing connected until the kernel gives up.
+    Imported here: the library is an extra of the services that serve sockets.
+    """
+    from uvicorn.protocols.websockets.websockets_sansio_impl import (  # noqa: PLC0415 - see above
+        WebSocketsSansIOProtocol,
+    )
+
+    class CuttableSocket(WebSocketsSansIOProtocol):
+        def handle_connect(self, event: Any) -> None:
+            super().handle_connect(event)
+            if hasattr(self, "scope"):
+                # The app's task has not begun yet.
+                self.scope["extensions"][_ABORT] = {"abort": self.transport.abort}
+
+    return CuttableSocket
+
+
+def abort_socket(scope: Any) -> None:
+    """Cut the connection of a socket now; what was not sent is lost."""
+    found = scope.get("extensions", {}).get(_ABORT)
+    if found is not None:
+        found["abort"]()
 
 
 class HttpServer:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-__all__ = ["TenantScope"]
+__all__ = ["CONVERSATIONS_COMPLETE", "TenantScope"]
+
+CONVERSATIONS_COMPLETE = "ps:conversations:complete"
+"""Redis string: the view holds every conversation of the topic. A Redis that lost all lacks it."""
 
 _CHUNK_NAMESPACE = UUID("6f1f8a52-3c0f-5c1d-9f55-7b8f0c8b2a11")
 """Namespace of vector point ids: a random UUID of this project."""

@@ -45,6 +45,7 @@ def create_app(
     *,
     metrics: GatewayMetrics,
     randomness: Callable[[int], bytes],
+    sockets: Any = None,
 ) -> Frame:
     """The application of one gateway; `endpoints` has an object for each of `AREAS`."""
     app = FastAPI(
@@ -76,7 +77,14 @@ def create_app(
     app.add_route("/docs", serve_docs, methods=["GET"])  # type: ignore[arg-type]  # as above
     app.mount("/docs/assets", StaticFiles(directory=_STATIC), name="assets")
     app.add_exception_handler(HTTPException, _Refusals(app))
-    return Frame(app, fast=fast, metrics=metrics, clock=time.perf_counter, randomness=randomness)
+    return Frame(
+        app,
+        fast=fast,
+        metrics=metrics,
+        clock=time.perf_counter,
+        randomness=randomness,
+        sockets=sockets,
+    )
 
 
 def _guarded(endpoint: Endpoint) -> Endpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock_kit.auth.bearer import bearer_token
 from penstock_kit.auth.principal import Authenticator, AuthError, Principal
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from gateway.errors import ApiError
 from gateway.http import named_headers
@@ -12,7 +12,7 @@ from gateway.http import named_headers
 __all__ = ["authenticated"]
 
 
-def authenticated(authenticator: Authenticator, request: Request) -> Principal:
+def authenticated(authenticator: Authenticator, request: HTTPConnection) -> Principal:
     """Whose credentials the request carries.
 
     Raises:

@@ -33,8 +33,10 @@ class Frame:
         metrics: GatewayMetrics,
         clock: Callable[[], float],
         randomness: Callable[[int], bytes],
+        sockets: App | None = None,
     ) -> None:
         self._app: App = app
+        self._sockets = sockets
         self._fast = fast
         self._metrics = metrics
         self._clock = clock
@@ -42,7 +44,10 @@ class Frame:
         self._meters: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; other scopes are none of ours."""
+        """Serve one request or socket; other scopes are none of ours."""
+        if scope["type"] == "websocket" and self._sockets is not None:
+            await self._sockets(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         began = self._clock()

@@ -31,6 +31,10 @@ class GatewayMetrics:
         self.streams_cut = metrics.counter(
             "gateway_streams_cut_total", "Streams ended before their job.", "reason"
         )
+        self.sockets = metrics.gauge("gateway_open_sockets", "Sockets of `/v1/responses`.")
+        self.sockets_closed = metrics.counter(
+            "gateway_sockets_closed_total", "Sockets that the gateway has ended.", "reason"
+        )
         self.waiting = metrics.gauge(
             "gateway_waiting_jobs", "Jobs seen queued and not started.", "task", "priority"
         )

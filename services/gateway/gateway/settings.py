@@ -47,6 +47,51 @@ class GatewayGroup(Group):
         description="How long jobs of waiting callers may still end here once the process is being "
         "stopped; then the callers are sent away.",
     )
+    sockets: int = Field(
+        default=5000, ge=1, description="WebSockets of `/v1/responses` at once; beyond it: 1013."
+    )
+    sockets_per_tenant: int = Field(
+        default=1000, ge=1, description="WebSockets of one tenant at once; beyond it: 1013."
+    )
+    socket_streams: int = Field(
+        default=32,
+        ge=1,
+        le=1024,
+        description="Streams of one socket at once, and responses that wait on one of them.",
+    )
+    socket_message_bytes: int = Field(
+        default=1024 * 1024,
+        ge=1024,
+        description="Larger messages end the socket (1009); send larger input by `POST`.",
+    )
+    socket_messages_per_s: float = Field(
+        default=20.0, gt=0, description="Messages of a client that a socket bears; twice at once."
+    )
+    socket_stall: Seconds = Field(
+        default=timedelta(seconds=5),
+        description="A client that takes nothing for so long is cut off.",
+    )
+    socket_max_age: Seconds = Field(
+        default=timedelta(hours=1), description="Then a socket ends (1001), to be opened again."
+    )
+    socket_ping: Seconds = Field(
+        default=timedelta(seconds=20),
+        description="Between pings; a client that does not answer for as long is cut off.",
+    )
+    socket_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins whose pages may connect, as a JSON list; `*` allows all.",
+    )
+    conversation_ttl: Seconds = Field(
+        default=timedelta(days=30),
+        description="Conversations that were silent for longer are not found; as "
+        "PENSTOCK_LLM_WORKER__CONVERSATION_TTL.",
+    )
+    conversation_patience: Seconds = Field(
+        default=timedelta(seconds=20),
+        description="How long a change of a conversation waits for its turn; then it is called "
+        "back and answered with 409.",
+    )
     moderation_rules_file: Path | None = Field(
         default=None,
         description="Rules of `/v1/moderations`; None: those that come along. See docs/openai.md.",

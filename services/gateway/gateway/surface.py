@@ -8,6 +8,7 @@ from typing import Final
 from gateway.openai.batches.surface import BATCHES_SURFACE
 from gateway.openai.chat.surface import CHAT_SURFACE
 from gateway.openai.completions.surface import COMPLETIONS_SURFACE
+from gateway.openai.conversations.surface import CONVERSATIONS_SURFACE
 from gateway.openai.embeddings.surface import EMBEDDINGS_SURFACE
 from gateway.openai.files.surface import FILES_SURFACE
 from gateway.openai.models.surface import MODELS_SURFACE
@@ -30,5 +31,6 @@ AREAS: Final[Mapping[str, tuple[RouteSpec, ...]]] = {
     "webhooks": WEBHOOKS_SURFACE,
     "openai.files": FILES_SURFACE,
     "openai.batches": BATCHES_SURFACE,
+    "openai.conversations": CONVERSATIONS_SURFACE,
 }
 SURFACE: Final = tuple(spec for specs in AREAS.values() for spec in specs)

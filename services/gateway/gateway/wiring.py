@@ -27,7 +27,7 @@ from penstock_kit.kafka.ports import Producer
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.lifecycle import Part, Service
 from penstock_kit.redis_client import RedisClient, connect_redis
-from penstock_kit.serving import HttpServer
+from penstock_kit.serving import HttpServer, socket_protocol
 from penstock_kit.streams.joining import JobStreams
 from penstock_kit.tail.events import EventTail
 from penstock_kit.tasks import TaskCatalog, load_tasks
@@ -59,12 +59,16 @@ from gateway.openai.batches.wiring import (
 )
 from gateway.openai.chat.endpoints import build_chat
 from gateway.openai.completions.endpoints import build_completions
+from gateway.openai.conversations.ports import ConversationView
+from gateway.openai.conversations.redis_view import RedisConversations
+from gateway.openai.conversations.wiring import build_conversation_desk, build_conversations
 from gateway.openai.embeddings.endpoints import build_embeddings
 from gateway.openai.files.stores import BatchStores
 from gateway.openai.files.wiring import build_file_desk, build_files
 from gateway.openai.models.endpoints import build_models
 from gateway.openai.moderations.wiring import build_moderations, build_moderator
 from gateway.openai.responses.wiring import build_responses
+from gateway.openai.socket.wiring import build_roster, build_socket
 from gateway.openai.wiring import NativeParts, build_front_door
 from gateway.openapi import VERSION
 from gateway.ports import Blobs, Streams, TicketDesk
@@ -97,6 +101,7 @@ class Outside:
         blobs: Blobs,
         admissions: AdmissionStore,
         tickets: TicketDesk,
+        conversations: ConversationView,
         authenticator: BearerAuthenticator,
         stores: BatchStores,
         clock: Clock,
@@ -107,6 +112,7 @@ class Outside:
         self.blobs = blobs
         self.admissions = admissions
         self.tickets = tickets
+        self.conversations = conversations
         self.authenticator = authenticator
         self.stores = stores
         self.clock = clock
@@ -174,6 +180,7 @@ def build_service(settings: GatewaySettings) -> Service:
         blobs=BlobStore(settings.blobs),
         admissions=admissions,
         tickets=Tickets(redis),
+        conversations=RedisConversations(redis),
         authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens(settings.auth.jwt, clock)),
         stores=BatchStores(
             contents=FileStore(settings.blobs),
@@ -312,8 +319,10 @@ def build_frame(
     inside.drains.append(lambda: door.runner.drain(group.drain_patience))
     moderator = build_moderator(group)
     inside.closings.append(moderator.close)
-    responses = build_responses(door, conversations=None)
-    inside.drains.append(responses.readers.drain)
+    desk = build_conversation_desk(door, outside.conversations)
+    responses = build_responses(door, conversations=desk)
+    roster = build_roster(door, metrics)
+    inside.drains += [responses.readers.drain, roster.drain]
     files = build_file_desk(door, outside.stores)
     batches = build_batches(
         door, outside.stores, files, is_live=outside.authenticator.is_live, asks=responses.asks
@@ -333,8 +342,10 @@ def build_frame(
         "webhooks": build_webhook_endpoints(door, inside.webhooks),
         "openai.files": build_files(door, files),
         "openai.batches": batches.endpoints,
+        "openai.conversations": build_conversations(door, desk),
     }
-    return create_app(endpoints, metrics=metrics, randomness=inside.randomness)
+    sockets = build_socket(door, responses, roster, metrics=metrics)
+    return create_app(endpoints, metrics=metrics, randomness=inside.randomness, sockets=sockets)
 
 
 def build_server(settings: GatewaySettings, frame: Frame) -> HttpServer:
@@ -346,7 +357,11 @@ def build_server(settings: GatewaySettings, frame: Frame) -> HttpServer:
         reuse_port=True,
         stop_grace=settings.drain_timeout / 2,
         http="httptools",
-        ws="none",
+        ws=socket_protocol(),
+        ws_max_size=settings.gateway.socket_message_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_interval=settings.gateway.socket_ping.total_seconds(),
+        ws_ping_timeout=settings.gateway.socket_ping.total_seconds(),
         proxy_headers=False,
         date_header=False,
         timeout_keep_alive=75,

@@ -19,15 +19,13 @@ from penstock_kit.jobs.view import TableAway
 from penstock_kit.kafka.ports import Headers, OutRecord, Producer
 from penstock_kit.redis_client import RedisClient, Script, redis_errors
 from penstock_kit.tail.table import OnChange
-from penstock_kit.tenancy import TenantScope
+from penstock_kit.tenancy import CONVERSATIONS_COMPLETE, TenantScope
 from pydantic import ValidationError
 
 __all__ = ["ConversationLog", "TopicReader", "conversation_record", "topic_key"]
 
 log = structlog.get_logger(__name__)
 
-COMPLETE_KEY = "ps:conversations:complete"
-"""Redis string: the view holds every conversation of the topic. A Redis that lost all lacks it."""
 _MAX_RECORD_BYTES = 768 * 1024
 """Below the record limit of the topic, with room for headers."""
 _RECENT = 2_000
@@ -114,7 +112,7 @@ class ConversationLog:
         with redis_errors("reading a conversation"):
             if self._unwritten:
                 await self._write_late()
-            raw, is_complete = await self._redis.mget(key, COMPLETE_KEY)
+            raw, is_complete = await self._redis.mget(key, CONVERSATIONS_COMPLETE)
         if is_complete is None:
             await self._rebuild()
             with redis_errors("reading a conversation"):
@@ -186,7 +184,7 @@ class ConversationLog:
             records = iter(states.items())
             while batch := list(islice(records, _BATCH)):
                 await self._write(filter(None, (_view(key, value) for key, value in batch)))
-            await self._redis.set(COMPLETE_KEY, b"1")
+            await self._redis.set(CONVERSATIONS_COMPLETE, b"1")
         log.info("conversations.read_back", conversations=len(states))
 
 

@@ -156,6 +156,7 @@ def _state(
         messages=[found.message for found in said],
         items=[found.item for found in said],
         user=history.user if history else request.user,
+        created_at=history.created_at if history else request.created_at,
         metadata=history.metadata if history else {},
         at=now,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from llm_worker.conversation_log import COMPLETE_KEY, ConversationLog, conversation_record
+from llm_worker.conversation_log import ConversationLog, conversation_record
 from penstock_contracts.codec import encode_model
 from penstock_contracts.conversations import ConversationState
 from penstock_contracts.requests import ChatMessage
@@ -23,7 +23,7 @@ from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.redis_client import RedisClient, connect_redis
 from penstock_kit.settings import KafkaSettings, RedisSettings
 from penstock_kit.tail.table import OnChange, TopicTable
-from penstock_kit.tenancy import TenantScope
+from penstock_kit.tenancy import CONVERSATIONS_COMPLETE, TenantScope
 from pydantic import SecretStr
 
 from tests.support.redis_server import native_redis
@@ -132,7 +132,7 @@ async def test_redis_when_it_lost_all_is_filled_by_one_read_of_the_topic(ground:
     assert {state.turn for state in found if state} == {2, 5}
     assert None not in found
     assert ground.read_backs == 1
-    assert await ground.redis.get(COMPLETE_KEY) == b"1"
+    assert await ground.redis.get(CONVERSATIONS_COMPLETE) == b"1"
     assert 0 < await ground.redis.ttl(ground.scope.conversation_key("c")) <= TTL_S
 
 
@@ -142,7 +142,7 @@ async def test_read_back_when_redis_holds_other_turns_keeps_the_later_one(ground
         await writer.append(ground.scope, ground.state(2, conversation=name))
     await ground.hold(ground.state(1, conversation="behind"))
     await ground.hold(ground.state(3, conversation="ahead"))
-    await ground.redis.delete(COMPLETE_KEY)
+    await ground.redis.delete(CONVERSATIONS_COMPLETE)
     process = ground.process()
 
     behind = await process.load(ground.scope, "behind")
@@ -181,7 +181,7 @@ async def test_read_back_when_the_topic_cannot_be_read_lets_jobs_wait(ground: Gr
 
     with pytest.raises(Busy, match="conversations cannot be read back yet"):
         await process.load(ground.scope, "c")
-    assert await ground.redis.get(COMPLETE_KEY) is None
+    assert await ground.redis.get(CONVERSATIONS_COMPLETE) is None
 
     ground.topic = CONVERSATIONS.name
     assert await process.load(ground.scope, "c") is None

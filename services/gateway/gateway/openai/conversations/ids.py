@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Final
 from uuid import UUID
 
-__all__ = ["ConversationIds", "created_at"]
+__all__ = ["ConversationIds", "created_at", "has_time"]
 
 _MAC_HEX: Final = 10
 """As of job ids."""
@@ -44,3 +44,8 @@ class ConversationIds:
 def created_at(conversation: str) -> datetime:
     """When an issued id was made, to the millisecond."""
     return datetime.fromtimestamp(int(conversation[5:17], 16) / 1000, tz=timezone.utc)
+
+
+def has_time(conversation: str) -> bool:
+    """Whether the id tells when it was made: those of an Idempotency-Key do not."""
+    return conversation[17] == "7"

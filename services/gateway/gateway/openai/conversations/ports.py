@@ -12,13 +12,13 @@ from typing import Protocol
 
 from penstock_contracts.conversations import ConversationState
 from penstock_kit.auth.principal import Principal
-from penstock_kit.errors import Busy
+from penstock_kit.jobs.view import TableAway
 from penstock_kit.tenancy import TenantScope
 
 __all__ = ["ConversationGate", "ConversationView", "ViewIncomplete"]
 
 
-class ViewIncomplete(Busy):
+class ViewIncomplete(TableAway):
     """Redis came up empty; the view is whole again once a worker has read the topic back."""
 
 

@@ -16,7 +16,7 @@ from penstock_contracts.item_ids import (
 
 from gateway.errors import ApiError
 
-__all__ = ["ItemQuery", "input_items", "item_page", "item_query"]
+__all__ = ["ItemQuery", "input_items", "item_page", "item_query", "items_of"]
 
 _LIMIT: Final = re.compile(r"^[1-9][0-9]{0,2}$")
 _MAX_PAGE: Final = 100
@@ -57,7 +57,7 @@ def input_items(job: str, messages: Sequence[Mapping[str, Any]]) -> list[dict[st
     """Messages of a turn as items, in their order."""
     items: list[dict[str, Any]] = []
     for place, message in enumerate(messages):
-        items += _items_of(item_place(job, place), message)
+        items += items_of(item_place(job, place), message)
     return items
 
 
@@ -84,7 +84,8 @@ def item_page(items: Sequence[dict[str, Any]], query: ItemQuery) -> dict[str, An
     }
 
 
-def _items_of(place: str, message: Mapping[str, Any]) -> list[dict[str, Any]]:
+def items_of(place: str, message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A message as items; `place` is of `item_place`."""
     role, content = message["role"], message.get("content")
     if role == "tool":
         output = {"type": "function_call_output", "status": "completed"}

@@ -1,0 +1,139 @@
+"""Responses on a socket: new ones and resumed ones, as frames; and calling them back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from penstock_kit.auth.principal import Principal
+
+from gateway.cancel import Canceller
+from gateway.errors import ApiError
+from gateway.mailbox import Closing
+from gateway.openai.object_ids import RESPONSE_PREFIX, job_of
+from gateway.openai.responses.asked import ResponseAsks
+from gateway.openai.responses.events import ResponseEvents
+from gateway.openai.responses.lookup import ResponseLookup
+from gateway.openai.responses.objects import ResponseFacts
+from gateway.openai.responses.readers import Readers
+from gateway.openai.responses.streams import Cut, Source, translated
+from gateway.openai.running import Came, Runner
+from gateway.openai.socket.frames import error_frame, event_frame
+
+__all__ = ["Made", "ResponseMaker", "Speak"]
+
+log = structlog.get_logger(__name__)
+
+Speak = Callable[[str], Awaitable[None]]
+Made = Callable[[str], None]
+"""Told of the id of a response as soon as it is known."""
+
+
+class ResponseMaker:
+    """What the sockets need of the area of responses."""
+
+    def __init__(
+        self,
+        *,
+        runner: Runner,
+        asks: ResponseAsks,
+        lookup: ResponseLookup,
+        readers: Readers,
+        canceller: Canceller,
+    ) -> None:
+        self._runner = runner
+        self._asks = asks
+        self._lookup = lookup
+        self._readers = readers
+        self._canceller = canceller
+
+    async def create(
+        self,
+        principal: Principal,
+        body: dict[str, Any],
+        *,
+        stream_id: str | None,
+        speak: Speak,
+        made: Made,
+    ) -> None:
+        """Make a response and speak its events to the end; what is wrong is spoken, too."""
+        try:
+            asked = await self._asks.read(Came(principal=principal, body=body, key=None))
+            prepared = self._runner.prepare(principal, asked.ask, key=None, content=body)
+            running = await self._runner.submit(prepared, asked.ask)
+        except ApiError as error:
+            await speak(error_frame(error, stream_id))
+            return
+        try:
+            created_at = int(running.created_at.timestamp())
+            facts = ResponseFacts(job=running.job, created_at=created_at, echo=asked.echo)
+            made(facts.object_id)
+            await _tell(running, ResponseEvents(facts), Cut(None), stream_id, speak)
+        finally:
+            running.close()
+
+    async def resume(
+        self,
+        principal: Principal,
+        response_id: str,
+        *,
+        after: int | None,
+        stream_id: str | None,
+        speak: Speak,
+        made: Made,
+    ) -> None:
+        """Speak the events of a response of before, after a number."""
+        try:
+            found = await self._lookup.find(principal, response_id)
+            reader = await self._readers.at_stream(principal, found.state.job)
+        except ApiError as error:
+            await speak(error_frame(error, stream_id))
+            return
+        try:
+            made(found.facts.object_id)
+            await _tell(reader, ResponseEvents(found.facts), Cut(after), stream_id, speak)
+        finally:
+            reader.close()
+
+    async def cancel(self, principal: Principal, response_id: str) -> None:
+        """Call a response back; its stream tells how it ended.
+
+        Raises:
+            ApiError: response_not_found, table_unavailable, broker_busy.
+        """
+        found = await self._lookup.find(principal, response_id)
+        await self._canceller.cancel(principal, found.state)
+
+    def call_back(self, principal: Principal, response_id: str) -> None:
+        """The same for one that surely is the caller's and runs: no table is asked.
+
+        Raises:
+            ApiError: broker_busy.
+        """
+        job = job_of(RESPONSE_PREFIX, response_id)
+        assert job is not None, "it was made here"
+        if not self._canceller.cancel_soon(principal, job):
+            message = "the log takes nothing more at the moment; send it again"
+            raise ApiError("broker_busy", message, retry_after_s=1.0)
+
+
+async def _tell(
+    source: Source, events: ResponseEvents, cut: Cut, stream_id: str | None, speak: Speak
+) -> None:
+    """Speak a stream to its end. A drain ends it without a word: the socket closes with 1012."""
+    found = events.begin()
+    last = 0
+    try:
+        async for more in translated(source, events):
+            found += more
+            last = max([last, *(event.number for event in found)])
+            for event in cut.behind(found, is_lost=events.is_lost):
+                await speak(event_frame(event.payload, stream_id))
+            found = []
+    except Closing as closing:
+        if closing.reason != "drain":
+            revoked = ApiError("revoked_api_key", "the API key was revoked while the job ran")
+            await speak(error_frame(revoked, stream_id, sequence_number=last + 1))
+    except ApiError as error:
+        await speak(error_frame(error, stream_id, sequence_number=last + 1))

@@ -13,8 +13,10 @@ from penstock.dev.paths import StackPaths
 from tests.acceptance.conftest import Stack, start_at
 from tests.support.provider_process import ProviderProcess, fake_provider
 
-__all__ = ["MODEL", "ScriptedStack"]
+__all__ = ["EMBEDDER", "MODEL", "ScriptedStack"]
 
+EMBEDDER = "all-minilm-l6-v2-int8"
+"""The local model of the embedder."""
 MODEL = "fake"
 """Its answers are scripted in the prompt, see tests/support/fake_provider/README.md."""
 

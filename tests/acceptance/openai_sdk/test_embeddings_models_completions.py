@@ -8,11 +8,9 @@ import numpy as np
 import openai
 import pytest
 
-from tests.acceptance.openai_sdk.conftest import MODEL
+from tests.acceptance.openai_sdk.conftest import EMBEDDER, MODEL
 
 pytestmark = pytest.mark.timeout(300)
-
-EMBEDDER = "all-minilm-l6-v2-int8"
 
 
 def test_embeddings_when_texts_are_given_are_unit_vectors_in_order(client: openai.OpenAI) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from uuid import uuid4
 
@@ -86,6 +86,21 @@ async def test_drop_when_done_then_neither_found_nor_listed(bench: Bench) -> Non
     assert await bench.shelf.get(bench.scope, "a") is None
     assert page is not None
     assert page.values == [b"b 1"]
+
+
+async def test_due_when_records_expire_then_told_until_they_are_dropped(bench: Bench) -> None:
+    late = replace(bench.record("late"), due_at=NOW - timedelta(seconds=1))
+    early = replace(bench.record("early"), due_at=NOW + timedelta(hours=1))
+    for record in (late, early, bench.record("never")):
+        await bench.shelf.put(record)
+
+    due = await bench.shelf.due(NOW, limit=1000)
+    await bench.shelf.drop(bench.scope, "late")
+    left = await bench.shelf.due(NOW, limit=1000)
+
+    assert (bench.scope, "late") in due
+    assert (bench.scope, "early") not in due
+    assert (bench.scope, "late") not in left
 
 
 async def test_page_when_asked_in_either_order_then_goes_on_after_a_record(bench: Bench) -> None:

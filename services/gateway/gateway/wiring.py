@@ -64,7 +64,7 @@ from gateway.openai.conversations.redis_view import RedisConversations
 from gateway.openai.conversations.wiring import build_conversation_desk, build_conversations
 from gateway.openai.embeddings.endpoints import build_embeddings
 from gateway.openai.files.stores import BatchStores
-from gateway.openai.files.wiring import build_file_desk, build_files
+from gateway.openai.files.wiring import build_file_desk, build_files, build_sweeper
 from gateway.openai.models.endpoints import build_models
 from gateway.openai.moderations.wiring import build_moderations, build_moderator
 from gateway.openai.responses.wiring import build_responses
@@ -127,6 +127,7 @@ class Inside:
         self.randomness = RandomPool().take
         self.drains: list[Callable[[], None]] = []
         self.closings: list[Callable[[], Awaitable[None]]] = []
+        self.sweepers: list[Part] = []
         self.batch_handlers: list[Callable[[BatchRunning], BatchHandler]] = []
         self.lines = QueueLines(clock)
         self.recent = RecentJobs()
@@ -233,6 +234,7 @@ def build_service(settings: GatewaySettings) -> Service:
         _Closings(inside.closings),
         board,
         lanes,
+        *inside.sweepers,
         build_server(settings, frame),
         DrainFirst(health, follower.drain, waiters.drain, *inside.drains),
     ]
@@ -328,6 +330,7 @@ def build_frame(
         door, outside.stores, files, is_live=outside.authenticator.is_live, asks=responses.asks
     )
     inside.drains.append(batches.follower.drain)
+    inside.sweepers.append(build_sweeper(door, files, outside.stores))
     inside.batch_handlers.append(
         lambda running: build_handler(door, outside.stores, batches, running)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from penstock_kit.batches.events import KeptEvent
 from penstock_kit.batches.shelf import PageAsk, ShelfPage, Shelved
@@ -33,6 +34,17 @@ class MemoryShelf:
         """See `Shelf.drop`."""
         self._check()
         self._records.pop((scope.tenant, record_id), None)
+
+    async def due(self, now: datetime, *, limit: int) -> list[tuple[TenantScope, str]]:
+        """See `Shelf.due`."""
+        self._check()
+        found = [
+            (record.due_at, TenantScope(tenant), name)
+            for (tenant, name), record in self._records.items()
+            if record.due_at is not None and record.due_at <= now
+        ]
+        found.sort(key=lambda entry: entry[0])
+        return [(scope, name) for _, scope, name in found[:limit]]
 
     async def get(self, scope: TenantScope, record_id: str) -> bytes | None:
         """See `Shelf.get`."""

@@ -127,6 +127,7 @@ def shelved_file(file: FileRecord) -> Shelved:
         created_at=file.created_at,
         keep_until=file.expires_at + _AFTERWARDS,
         value=encode_model(file),
+        due_at=file.expires_at,
     )
 
 

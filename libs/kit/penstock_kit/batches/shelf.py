@@ -39,7 +39,8 @@ _SCAN = 200
 class Shelved:
     """One record on its way to a shelf.
 
-    `keep_until` is when the view may forget it; the record itself says when it expires.
+    `keep_until` is when the view may forget it. `due_at` is when it expires and has to be swept up;
+    None: it need not be.
     """
 
     scope: TenantScope
@@ -49,6 +50,7 @@ class Shelved:
     created_at: datetime
     keep_until: datetime
     value: bytes
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,14 @@ class Shelf(Protocol):
         """
         ...
 
+    async def due(self, now: datetime, *, limit: int) -> list[tuple[TenantScope, str]]:
+        """Records of all tenants that are due, the most overdue first.
+
+        Raises:
+            TableAway: Redis does not answer.
+        """
+        ...
+
     async def get(self, scope: TenantScope, record_id: str) -> bytes | None:
         """The newest version; None: unknown (yet), or outside of the scope.
 
@@ -112,6 +122,7 @@ class RedisShelf:
         self._redis = redis
         self._kind = kind
         self._put = Script(redis, _PUT)
+        self._due_key = f"ps:due:{kind}"
 
     async def put(self, record: Shelved) -> bool:
         """See `Shelf.put`."""
@@ -129,12 +140,29 @@ class RedisShelf:
             replies = await self._put.run_many(
                 [(self._keys(record), _arguments(record)) for record in records]
             )
+            due = {
+                f"{record.scope.tenant}\n{record.id}": int(record.due_at.timestamp() * 1000)
+                for record in records
+                if record.due_at is not None
+            }
+            if due:
+                await self._redis.zadd(self._due_key, due)
         return [reply == 1 for reply in replies]
 
     async def drop(self, scope: TenantScope, record_id: str) -> None:
         """See `Shelf.drop`; indexes forget it when they are read."""
         with redis_errors("dropping a record"):
             await self._redis.delete(scope.shelf_key(self._kind, record_id))
+            await self._redis.zrem(self._due_key, f"{scope.tenant}\n{record_id}")
+
+    async def due(self, now: datetime, *, limit: int) -> list[tuple[TenantScope, str]]:
+        """See `Shelf.due`."""
+        with redis_errors("looking for what is due"):
+            members: Any = await self._redis.zrangebyscore(
+                self._due_key, "-inf", int(now.timestamp() * 1000), start=0, num=limit
+            )
+        pairs = [member.decode().partition("\n") for member in members]
+        return [(TenantScope(tenant), record_id) for tenant, _, record_id in pairs]
 
     async def get(self, scope: TenantScope, record_id: str) -> bytes | None:
         """See `Shelf.get`."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from gateway.openai.files.form import FormLimits, FormReader, form_boundary
+from gateway.openai.files.sweeping import FileSweeper
 from penstock_contracts.topics import FILES
 
 from tests.support.batches import form
@@ -237,17 +238,22 @@ async def test_file_when_deleted_then_gone_with_its_content() -> None:
     assert bench.kafka.records(FILES.name)[-1].value is None
 
 
-async def test_file_when_it_has_expired_then_not_found() -> None:
+async def test_file_when_it_has_expired_then_not_found_and_swept_up() -> None:
     bench = await make_bench()
     fields = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
     file_id = (await upload(bench, b"one", **fields)).json["id"]
 
+    (sweeper,) = bench.inside.sweepers
+    assert isinstance(sweeper, FileSweeper)
+    early = await sweeper.sweep()
     bench.clock.advance(timedelta(hours=1))
     found = await bench.call("GET", f"/v1/files/{file_id}")
     listed = await bench.call("GET", "/v1/files")
 
     assert found.status == 404
     assert listed.json["data"] == []
+    assert (early, await sweeper.sweep(), stored(bench)) == (0, 1, {})
+    assert bench.kafka.records(FILES.name)[-1].value is None
 
 
 async def test_file_when_of_another_tenant_or_user_then_not_found() -> None:

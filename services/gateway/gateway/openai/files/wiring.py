@@ -7,9 +7,10 @@ from penstock_contracts.ids import JobIds
 from gateway.openai.files.desk import FileDesk
 from gateway.openai.files.endpoints import FileEndpoints
 from gateway.openai.files.stores import BatchStores
+from gateway.openai.files.sweeping import FileSweeper
 from gateway.openai.wiring import FrontDoor
 
-__all__ = ["build_file_desk", "build_files"]
+__all__ = ["build_file_desk", "build_files", "build_sweeper"]
 
 
 def build_file_desk(door: FrontDoor, stores: BatchStores) -> FileDesk:
@@ -23,6 +24,11 @@ def build_file_desk(door: FrontDoor, stores: BatchStores) -> FileDesk:
         clock=native.clock,
         randomness=native.randomness,
     )
+
+
+def build_sweeper(door: FrontDoor, desk: FileDesk, stores: BatchStores) -> FileSweeper:
+    """What deletes expired files."""
+    return FileSweeper(desk=desk, shelf=stores.files, clock=door.native.clock)
 
 
 def build_files(door: FrontDoor, desk: FileDesk) -> FileEndpoints:

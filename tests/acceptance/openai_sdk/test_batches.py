@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai.types import Batch
@@ -18,6 +22,7 @@ from tests.support.provider_process import ProviderProcess, fake_provider
 
 pytestmark = pytest.mark.timeout(300)
 
+LINES = 240
 PROVIDER_SCRIPT = "tokens=20;rate=40"
 """A call takes half a second: at any moment some lines are over, some run, some wait."""
 OVER = {"completed", "failed", "expired", "cancelled"}
@@ -52,6 +57,45 @@ async def content(client: openai.AsyncOpenAI, file_id: str | None) -> list[dict[
     assert file_id is not None
     text = (await client.files.content(file_id)).text
     return [json.loads(line) for line in text.splitlines()]
+
+
+def called(provider: ProviderProcess) -> Counter[str]:
+    """How often the provider was called for each job."""
+    return Counter(call["job"] for call in provider.calls() if call["event"] == "charged")
+
+
+async def test_batch_when_its_gateway_is_killed_then_nothing_is_lost_or_called_twice(
+    start_stack: StackStarter, provider: ProviderProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_GATEWAY__BATCH_WINDOW", "64")  # so that most lines still wait
+    stack = start_stack(providers=provider.providers, replicas="gateway=2")
+    async with client_of(stack) as client:
+        lines = [chat_line(f"line-{number}") for number in range(LINES)]
+        for line in lines:
+            line["body"]["model"] = "fake"
+        batch = await batch_of(client, *lines)
+        async with asyncio.timeout(90):
+            while len(called(provider)) < LINES // 4:  # noqa: ASYNC110 - the log of another process
+                await asyncio.sleep(0.02)
+        (runner,) = (number for number in (1, 2) if "batch.began" in stack.log("gateway", number))
+        os.kill(stack.pid("gateway", runner), signal.SIGKILL)
+        found = await until_over(client, batch)
+
+        output = await content(client, found.output_file_id)
+        events = await _events(stack, batch.id)
+
+    calls = called(provider)
+    assert found.status == "completed"
+    assert found.request_counts is not None
+    assert found.request_counts.model_dump() == {"total": LINES, "completed": LINES, "failed": 0}
+    assert sorted(line["custom_id"] for line in output) == sorted(
+        line["custom_id"] for line in lines
+    )
+    assert {job: count for job, count in calls.items() if count != 1} == {}
+    assert len(calls) == LINES
+    told = [event["custom_id"] for event in events if event["type"] == "batch.line.completed"]
+    assert set(told) == {line["custom_id"] for line in lines}
+    assert events[-1]["type"] == "batch.completed"
 
 
 async def test_files_and_batches_when_used_by_the_sdk_then_typed_objects_come_back(
@@ -99,3 +143,11 @@ def _line(custom_id: str) -> dict[str, Any]:
     line = chat_line(custom_id)
     line["body"]["model"] = "fake"
     return line
+
+
+async def _events(stack: Stack, batch: str) -> list[dict[str, Any]]:
+    url = f"{stack.dev.gateway}/v1/batches/{batch}/events"
+    headers = {"authorization": f"Bearer {stack.dev.user_key}"}
+    async with httpx.AsyncClient(timeout=30) as http:
+        text = (await http.get(url, headers=headers)).text
+    return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]

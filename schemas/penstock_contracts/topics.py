@@ -217,7 +217,7 @@ BATCHES = Topic(
     retention_ms=30 * _DAY_MS,
     messages=("batch",),
     written_by=("gateway",),
-    read_by=("recorder", "any service"),
+    read_by=("recorder", "notifier", "any service"),
 )
 BATCH_EVENTS = Topic(
     name="ai.batches.events.v1",
@@ -228,7 +228,7 @@ BATCH_EVENTS = Topic(
     retention_ms=7 * _DAY_MS,
     messages=("batch_event",),
     written_by=("gateway",),
-    read_by=("recorder", "notifier", "any service"),
+    read_by=("recorder", "any service"),
 )
 WEBHOOK_ENDPOINTS = Topic(
     name="ai.webhooks.endpoints.v1",

@@ -16,6 +16,7 @@ from penstock_kit.auth.principal import Authenticator
 from penstock_kit.auth.producers import ProducerKeys
 from penstock_kit.auth.table import CredentialTable
 from penstock_kit.auth.tickets import Tickets
+from penstock_kit.batches.shelf import RedisShelf, Shelf
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal
 from penstock_kit.jobs.redis_table import RedisJobTable
@@ -101,7 +102,11 @@ def build_service(settings: NotifierSettings) -> Service:
     )
     server = build_server(settings.notifier, outside)
     health = _health(tail, credentials)
-    webhooks = _Webhooks(settings, outside, fail) if settings.notifier.webhooks.enabled else None
+    webhooks = (
+        _Webhooks(settings, outside, RedisShelf(redis, "batch"), fail)
+        if settings.notifier.webhooks.enabled
+        else None
+    )
     parts: list[Part] = [
         AdminServer(settings.admin, health, metrics.registry),
         _ClosingRedis(redis),
@@ -194,7 +199,11 @@ class _Webhooks:
     """The parts that deliver webhooks, in the order in which they start."""
 
     def __init__(
-        self, settings: NotifierSettings, outside: Outside, fail: Callable[[Fatal], None]
+        self,
+        settings: NotifierSettings,
+        outside: Outside,
+        batches: Shelf,
+        fail: Callable[[Fatal], None],
     ) -> None:
         own, rules = settings.notifier.webhooks, settings.webhooks
         endpoints = WebhookEndpoints()
@@ -213,6 +222,7 @@ class _Webhooks:
                 consumer=lambda group: GroupConsumer(settings.kafka, group, client_id="notifier"),
                 producer=outside.producer,
                 table=outside.table,
+                batches=batches,
                 endpoints=endpoints,
                 is_current=lambda: self.table.table.is_current,
                 secrets=WebhookSecrets(settings.auth.id_secret.get_secret_value().encode()),

@@ -22,7 +22,7 @@ from penstock_kit.webhooks.urls import UrlRules
 from notifier.webhooks.delivering import Deliverer
 from notifier.webhooks.metrics import WebhookMetrics
 from notifier.webhooks.noticing import SOURCES, is_wanted
-from notifier.webhooks.ports import Ends, Sender
+from notifier.webhooks.ports import BatchShelf, Ends, Sender
 from notifier.webhooks.schedule import Schedule
 from notifier.webhooks.settings import DeliverySettings
 from notifier.webhooks.signing import Signer
@@ -51,6 +51,7 @@ class WebhookOutside:
     consumer: Callable[[str], Consumer]
     producer: Producer
     table: Ends
+    batches: BatchShelf
     endpoints: WebhookEndpoints
     is_current: Callable[[], bool]
     secrets: WebhookSecrets
@@ -91,6 +92,7 @@ def build_webhooks(settings: DeliverySettings, outside: WebhookOutside) -> Webho
     teller = Teller(
         endpoints=outside.endpoints,
         table=outside.table,
+        batches=outside.batches,
         producer=outside.producer,
         ids=outside.ids,
         metrics=metrics,

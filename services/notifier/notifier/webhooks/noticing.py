@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from penstock_contracts.batches import BatchEventAdapter
+from penstock_contracts.batches import BatchState, BatchStatus
+from penstock_contracts.codec import decode_model
+from penstock_contracts.errors import ContractError
 from penstock_contracts.events import TERMINAL, JobEventAdapter
-from penstock_contracts.topics import BATCH_EVENTS, EVENTS
+from penstock_contracts.topics import BATCHES, EVENTS
 from penstock_kit.errors import Rejected
 from penstock_kit.kafka.ports import Record
 from penstock_kit.tail.tailed import read_event
@@ -17,7 +19,7 @@ from pydantic import ValidationError
 
 __all__ = ["SOURCES", "JobEnd", "is_wanted", "read_batch_end", "read_job_end"]
 
-SOURCES: Final = (EVENTS.name, BATCH_EVENTS.name)
+SOURCES: Final = (EVENTS.name, BATCHES.name)
 """Topics that tell of ends."""
 
 _PREFIX: Final = {"response": "resp_"}
@@ -33,9 +35,8 @@ _ENDINGS: Final = {
     "cancelled": "cancelled",
 }
 _TERMINAL_TYPES: Final = frozenset(f"penstock.job.{name}.v1".encode() for name in TERMINAL)
-_BATCH_LINE: Final = b'"type":"batch.line.'
-_BATCH_ENDS: Final = frozenset(
-    {"batch.completed", "batch.failed", "batch.expired", "batch.cancelled"}
+_BATCH_ENDS: Final = tuple(
+    b'"status":"%b"' % status.value.encode() for status in BatchStatus if status.is_terminal
 )
 
 
@@ -54,13 +55,13 @@ class JobEnd:
 
 
 def is_wanted(record: Record) -> bool:
-    """Whether the record may tell of an end; nearly all do not, so only headers are looked at.
+    """Whether the record may tell of an end; nearly all do not, so little of them is looked at.
 
-    Lines of batches are told apart by their bytes: JSON escapes quotes, so that no content can look
-    like the member.
+    A batch that goes on may pass, if its metadata look like an end; it is decoded then.
     """
-    if record.topic == BATCH_EVENTS.name:
-        return record.value is not None and _BATCH_LINE not in record.value
+    if record.topic == BATCHES.name:
+        value = record.value or b""
+        return any(end in value for end in _BATCH_ENDS)
     for name, value in record.headers:
         if name == "ce_type" and value not in _TERMINAL_TYPES:
             return False
@@ -102,20 +103,20 @@ def _check(value: bytes) -> None:
 
 
 def read_batch_end(record: Record) -> Notice | None:
-    """What a record of the batch events tells; None if the batch goes on.
+    """What a record of the topic of batches tells; None if the batch goes on.
+
+    The state itself, not the event about it: the event is written after it, and a gateway that dies
+    in between leaves the state alone.
 
     Raises:
-        Rejected: the record is no batch event.
+        Rejected: the record is no batch.
     """
-    tenant = dict(record.headers).get("ce_tenant", b"").decode(errors="replace")
     try:
-        event = BatchEventAdapter.validate_json(record.value or b"")
-    except ValidationError as error:
-        raise Rejected(
-            f"the record is no batch event: {error.error_count()} problems", code="bad_batch_event"
-        ) from None
-    if not tenant:
-        raise Rejected("ce_tenant is missing", code="bad_batch_event", field="ce_tenant")
-    if event.type not in _BATCH_ENDS:
+        state = decode_model(BatchState, record.value or b"")
+    except ContractError as error:
+        raise Rejected(f"the record is no batch: {error.code}", code="bad_batch") from None
+    if not state.status.is_terminal:
         return None
-    return Notice(tenant, event.type, event.batch, event.at)
+    status = state.status.value
+    at: datetime = getattr(state, f"{status}_at") or state.request.created_at
+    return Notice(state.request.tenant, f"batch.{status}", state.request.id, at)

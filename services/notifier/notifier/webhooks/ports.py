@@ -11,7 +11,7 @@ from penstock_kit.errors import PenstockError
 from penstock_kit.tenancy import TenantScope
 from penstock_kit.webhooks.urls import Target
 
-__all__ = ["Answered", "Ends", "NotSent", "Sender"]
+__all__ = ["Answered", "BatchShelf", "Ends", "NotSent", "Sender"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,18 @@ class Ends(Protocol):
 
     async def get(self, scope: TenantScope, job_id: str) -> JobState | None:
         """The job; None if it is unknown (yet).
+
+        Raises:
+            TableAway: it cannot be told now.
+        """
+        ...
+
+
+class BatchShelf(Protocol):
+    """Knows what callers see of batches; `penstock_kit.batches.shelf.Shelf` does."""
+
+    async def get(self, scope: TenantScope, record_id: str) -> bytes | None:
+        """The newest state; None if it is unknown (yet).
 
         Raises:
             TableAway: it cannot be told now.

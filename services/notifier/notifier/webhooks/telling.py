@@ -6,8 +6,10 @@ import asyncio
 from typing import Final
 
 import structlog
+from penstock_contracts.batches import BatchState
 from penstock_contracts.ids import JobIds
-from penstock_contracts.topics import BATCH_EVENTS
+from penstock_contracts.topics import BATCHES
+from penstock_contracts.webhooks import WebhookEndpoint
 from penstock_kit.errors import Busy
 from penstock_kit.jobs.issued import may_belong
 from penstock_kit.kafka.ports import Producer
@@ -19,7 +21,7 @@ from penstock_kit.webhooks.endpoints import WebhookEndpoints
 
 from notifier.webhooks.metrics import WebhookMetrics
 from notifier.webhooks.noticing import JobEnd, read_batch_end, read_job_end
-from notifier.webhooks.ports import Ends
+from notifier.webhooks.ports import BatchShelf, Ends
 
 __all__ = ["SOURCE", "Teller"]
 
@@ -37,7 +39,7 @@ have; the event itself is sound, so it is told."""
 class Teller:
     """The lanes' handler over topics that tell of ends.
 
-    A job's end is told once the job table has it: then the event counts, and who is told can fetch
+    An end is told once the table has it: then the event of a job counts, and who is told can fetch
     the object at once. What is written twice, after a crash, has the same event id.
     """
 
@@ -46,12 +48,14 @@ class Teller:
         *,
         endpoints: WebhookEndpoints,
         table: Ends,
+        batches: BatchShelf,
         producer: Producer,
         ids: JobIds,
         metrics: WebhookMetrics,
     ) -> None:
         self._endpoints = endpoints
         self._table = table
+        self._batches = batches
         self._producer = producer
         self._ids = ids
         self._metrics = metrics
@@ -64,34 +68,42 @@ class Teller:
             Busy: the job table is away or does not have the end yet.
         """
         record = delivery.record
-        if record.topic == BATCH_EVENTS.name:
+        if record.topic == BATCHES.name:
             notice = read_batch_end(record)
+            if notice is None or not await self._shows_batch(notice, looks=delivery.deliveries):
+                return Done()
         else:
-            notice = await self._counted(read_job_end(record), looks=delivery.deliveries)
-        if notice is not None:
-            await self._tell(notice)
+            end = read_job_end(record)
+            notice = end.notice
+            if not await self._counts(end, looks=delivery.deliveries):
+                return Done()
+        await self._tell(notice)
         return Done()
 
-    async def _counted(self, end: JobEnd, *, looks: int) -> Notice | None:
-        """The notice of an end that counts and that somebody wants."""
+    async def _counts(self, end: JobEnd, *, looks: int) -> bool:
+        """Whether somebody wants the end, and it is the one that counts."""
         notice = end.notice
-        if not may_belong(self._ids, end.job, notice.tenant):
-            return None
-        if not self._endpoints.wanting(notice.tenant, notice.event, at=notice.at):
-            return None
+        if not may_belong(self._ids, end.job, notice.tenant) or not self._wanting(notice):
+            return False
         state = await self._table.get(TenantScope(notice.tenant), end.job)
         if state is None or not state.status.is_terminal:
-            if looks > _PATIENCE:
-                log.warning("webhook.end_unconfirmed", job_id=end.job)
-                return notice
-            raise Busy(
-                "the recorder has not folded the end of a job yet; its webhooks wait",
-                retry_after_s=min(_BEHIND_S * looks, _LONGEST_S),
-            )
-        return notice if state.status == end.status else None
+            return _waited_long(looks, end.job)
+        return state.status == end.status
+
+    async def _shows_batch(self, notice: Notice, *, looks: int) -> bool:
+        """Whether somebody wants the end, and who looks at the batch sees it."""
+        if not self._wanting(notice):
+            return False
+        raw = await self._batches.get(TenantScope(notice.tenant), notice.subject)
+        if raw is None or not BatchState.model_validate_json(raw).status.is_terminal:
+            return _waited_long(looks, notice.subject)
+        return True
+
+    def _wanting(self, notice: Notice) -> list[WebhookEndpoint]:
+        return self._endpoints.wanting(notice.tenant, notice.event, at=notice.at)
 
     async def _tell(self, notice: Notice) -> None:
-        wanting = self._endpoints.wanting(notice.tenant, notice.event, at=notice.at)
+        wanting = self._wanting(notice)
         if not wanting:
             return
         self._metrics.noticed.labels(notice.event.partition(".")[0]).inc()
@@ -102,3 +114,18 @@ class Teller:
             )
         )
         self._metrics.written.inc(len(wanting))
+
+
+def _waited_long(looks: int, subject: str) -> bool:
+    """Whether to tell an end without the table's word.
+
+    Raises:
+        Busy: not yet; look again.
+    """
+    if looks > _PATIENCE:
+        log.warning("webhook.end_unconfirmed", subject=subject)
+        return True
+    raise Busy(
+        "the table does not have an end yet; its webhooks wait for the recorder",
+        retry_after_s=min(_BEHIND_S * looks, _LONGEST_S),
+    )

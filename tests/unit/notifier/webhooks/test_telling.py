@@ -2,17 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import pytest
 from notifier.webhooks.metrics import WebhookMetrics
 from notifier.webhooks.noticing import is_wanted
 from notifier.webhooks.telling import Teller
-from penstock_contracts.batches import BatchChanged, BatchCounts, BatchLineEnded
-from penstock_contracts.catalog import CE_BATCH_EVENT
+from penstock_contracts.batches import BatchRequest, BatchState, BatchStatus
 from penstock_contracts.codec import encode_model
-from penstock_contracts.envelope import Envelope, encode_headers
 from penstock_contracts.events import (
     Cancelled,
     Completed,
@@ -27,8 +25,9 @@ from penstock_contracts.events import (
 from penstock_contracts.ids import JobIds, new_uuid7
 from penstock_contracts.parts import ChatOutput, Choice, JobError, TextDelta
 from penstock_contracts.state import JobState
-from penstock_contracts.topics import BATCH_EVENTS, WEBHOOK_DELIVERIES
+from penstock_contracts.topics import WEBHOOK_DELIVERIES
 from penstock_contracts.webhooks import WebhookEndpoint
+from penstock_kit.batches.records import batch_record
 from penstock_kit.errors import Busy, Rejected
 from penstock_kit.jobs.encoding import Face, encode_job_event
 from penstock_kit.kafka.memory import MemoryKafka
@@ -52,11 +51,14 @@ def completed() -> Completed:
     return Completed(job=JOB, attempt=1, seq=3, at=AT, output=output)
 
 
-class Ends(dict[tuple[str, str], JobState]):
-    """Implements `Ends`: what the recorder has folded."""
+T = TypeVar("T")
 
-    async def get(self, scope: TenantScope, job_id: str) -> JobState | None:  # type: ignore[override]
-        return super().get((scope.tenant, job_id))
+
+class Views(dict[tuple[str, str], T]):
+    """Implements `Ends` and `BatchShelf`: what callers see."""
+
+    async def get(self, scope: TenantScope, found: str) -> T | None:  # type: ignore[override]
+        return super().get((scope.tenant, found))
 
 
 class Desk:
@@ -65,13 +67,15 @@ class Desk:
     def __init__(self, *endpoints: WebhookEndpoint) -> None:
         self.kafka = MemoryKafka([WEBHOOK_DELIVERIES], partitions=1)
         self.producer = self.kafka.producer()
-        self.table = Ends()
+        self.table: Views[JobState] = Views()
+        self.batches: Views[bytes] = Views()
         known = WebhookEndpoints()
         for endpoint in endpoints:
             known.apply(endpoint.id, encode_model(endpoint))
         self.teller = Teller(
             endpoints=known,
             table=self.table,
+            batches=self.batches,
             producer=self.producer,
             ids=IDS,
             metrics=WebhookMetrics(Metrics()),
@@ -110,16 +114,23 @@ def an_end(event: JobEvent, *, tenant: str = "acme", face: Face | None = None) -
     )
 
 
-def a_batch_event(event: BatchChanged | BatchLineEnded, *, tenant: str | None = "acme") -> Record:
-    envelope = Envelope(id="1", source="/g", type=CE_BATCH_EVENT, tenant=tenant)
-    value = encode_model(event)
-    return Record(BATCH_EVENTS.name, 0, 3, BATCH.encode(), value, encode_headers(envelope))
-
-
-def changed(kind: Any) -> BatchChanged:
-    return BatchChanged(
-        batch=BATCH, sequence_number=4, at=AT, counts=BatchCounts(total=1), type=kind
+def a_batch(status: BatchStatus, /, **metadata: str) -> BatchState:
+    request = BatchRequest(
+        id=BATCH,
+        tenant="acme",
+        user="ann",
+        input_file_id="file-" + "f" * 42,
+        endpoint="/v1/responses",
+        created_at=NOW,
+        expires_at=NOW + timedelta(days=1),
+        metadata=metadata,
     )
+    at = {f"{status.value}_at": AT} if status.is_terminal else {}
+    return BatchState.model_validate({"request": request, "version": 4, "status": status, **at})
+
+
+def a_batch_record(state: BatchState) -> Record:
+    return a_record(batch_record(state, AT))
 
 
 @pytest.mark.parametrize(
@@ -163,17 +174,9 @@ async def test_end_of_a_response_is_told_to_each_endpoint_that_wants_it(
         an_end(Started(job=JOB, attempt=1, seq=1, at=AT, task="chat", worker="w")),
         an_end(DeltaEvent(job=JOB, attempt=1, seq=2, at=AT, deltas=[TextDelta(text="a")])),
         a_record(encode_job_event(completed(), tenant="acme", user=None, source="/w")),
-        a_batch_event(
-            BatchLineEnded(
-                batch=BATCH,
-                sequence_number=1,
-                at=AT,
-                counts=BatchCounts(),
-                type="batch.line.completed",
-                line=1,
-                custom_id="a",
-            )
-        ),
+        a_batch_record(a_batch(BatchStatus.VALIDATING)),
+        a_batch_record(a_batch(BatchStatus.IN_PROGRESS)),
+        a_batch_record(a_batch(BatchStatus.CANCELLING)),
     ],
 )
 def test_other_records_are_not_even_handled(record: Record) -> None:
@@ -243,30 +246,39 @@ async def test_end_long_before_the_endpoint_was_made_is_not_told() -> None:
     assert desk.told() == []
 
 
-@pytest.mark.parametrize(
-    "kind", ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
-)
-async def test_end_of_a_batch_is_told(desk: Desk, kind: str) -> None:
-    record = a_batch_event(changed(kind))
+@pytest.mark.parametrize("status", [one for one in BatchStatus if one.is_terminal])
+async def test_end_of_a_batch_is_told_once_callers_see_it(desk: Desk, status: BatchStatus) -> None:
+    state = a_batch(status)
+    record = a_batch_record(state)
+
+    assert is_wanted(record)
+    with pytest.raises(Busy):
+        await desk.tell(record)
+    desk.batches["acme", BATCH] = encode_model(a_batch(BatchStatus.FINALIZING))
+    with pytest.raises(Busy):
+        await desk.tell(record)
+    desk.batches["acme", BATCH] = encode_model(state)
+    await desk.tell(record)
+
+    kind = f"batch.{status.value}"
+    assert [(one["type"], one["data"]["id"]) for one in desk.told()] == [(kind, BATCH)] * 2
+    assert {one["created_at"] for one in desk.told()} == {int(AT.timestamp())}
+
+
+async def test_batch_whose_metadata_look_like_an_end_is_not_told(desk: Desk) -> None:
+    record = a_batch_record(a_batch(BatchStatus.IN_PROGRESS, status="completed"))
 
     assert is_wanted(record)
     await desk.tell(record)
-
-    assert [(one["type"], one["data"]["id"]) for one in desk.told()] == [(kind, BATCH)] * 2
-
-
-@pytest.mark.parametrize("kind", ["batch.in_progress", "batch.finalizing", "batch.cancelling"])
-async def test_batch_that_goes_on_is_not_told(desk: Desk, kind: str) -> None:
-    await desk.tell(a_batch_event(changed(kind)))
 
     assert desk.told() == []
 
 
 async def test_broken_records_are_refused(desk: Desk) -> None:
-    whole = a_batch_event(changed("batch.completed"))
+    whole = a_batch_record(a_batch(BatchStatus.COMPLETED))
     for record in (
-        a_batch_event(changed("batch.completed"), tenant=None),
-        Record(whole.topic, 0, 3, whole.key, b"{}", whole.headers),
+        replace(whole, value=b"{}"),
+        replace(whole, value=None),
         replace(an_end(completed()), value=b'{"job":"%s"}' % JOB.encode()),
         Record("ai.jobs.events.v1", 0, 3, b"no", b"{}", [("ce_surface", b"response")]),
     ):

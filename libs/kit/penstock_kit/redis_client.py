@@ -23,6 +23,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from penstock_kit.jobs.view import TableAway
+from penstock_kit.redis_wire import packed
 from penstock_kit.settings import RedisSettings
 
 __all__ = ["RedisClient", "Script", "connect_redis", "load_script", "redis_errors", "script_source"]
@@ -128,14 +129,36 @@ class Script:
     async def _pipelined(
         self, calls: Sequence[tuple[Sequence[str], Sequence[str | bytes | int | float]]]
     ) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for keys, args in calls:
-                pipe.evalsha(self._sha, len(keys), *keys, *args)
-            return await pipe.execute(raise_on_error=False)
+        commands = [packed(("EVALSHA", self._sha, len(keys), *keys, *args)) for keys, args in calls]
+        try:
+            return await self._exchange(commands)
+        except RedisConnectionError:  # a connection that died while it was idle
+            return await self._exchange(commands)
+
+    async def _exchange(self, commands: Sequence[bytes]) -> list[Any]:
+        """One round trip on a connection of the pool; refusals are among the replies."""
+        pool = self._redis.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call] # redis-py's
+        try:
+            await connection.send_packed_command([b"".join(commands)], check_health=False)
+            return [await _reply(connection) for _ in commands]
+        except BaseException:
+            # Replies may be left on it: they must not become another caller's.
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            await pool.release(connection)
 
     async def _load(self) -> str:
         await self._redis.script_load(self._source)
         return self._sha
+
+
+async def _reply(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def load_script(redis: RedisClient, name: str) -> Script:

@@ -15,13 +15,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from penstock_kit.redis_client import RedisClient
+from penstock_kit.redis_wire import Argument, packed
 
 __all__ = ["Argument", "ScriptLine"]
 
 _MAX_CALLS = 256
 """Per round trip; a script of 50 us keeps Redis for 13 ms then."""
-
-Argument = str | bytes | int | float
 
 
 class _Call(NamedTuple):
@@ -64,7 +63,7 @@ class ScriptLine:
         return replies
 
     def _queued(self, keys: Sequence[str], arguments: Sequence[Argument]) -> asyncio.Future[Any]:
-        command = _packed(("EVALSHA", self._sha, len(keys), *keys, *arguments))
+        command = packed(("EVALSHA", self._sha, len(keys), *keys, *arguments))
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Call(command, reply))
         if self._working is None or self._working.done():
@@ -96,7 +95,7 @@ class ScriptLine:
         replies = await self._exchange(commands)
         unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            load = _packed(("SCRIPT", "LOAD", self._source))
+            load = packed(("SCRIPT", "LOAD", self._source))
             again = await self._exchange([load, *(commands[at] for at in unknown)])
             for at, reply in zip(unknown, again[1:], strict=True):
                 replies[at] = reply
@@ -139,14 +138,3 @@ class ScriptLine:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
-
-
-def _packed(parts: Iterable[Argument]) -> bytes:
-    """A command as Redis reads it.
-
-    Source: https://redis.io/docs/latest/develop/reference/protocol-spec/ (arrays of bulk strings).
-    """
-    encoded = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
-    pieces = [b"*%d\r\n" % len(encoded)]
-    pieces += [b"$%d\r\n%b\r\n" % (len(part), part) for part in encoded]
-    return b"".join(pieces)

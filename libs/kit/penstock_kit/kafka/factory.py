@@ -66,8 +66,9 @@ class Pace(StrEnum):
 _LINGER_MS: Final = {Pace.PROMPT: 0, Pace.BATCH: 50}
 """Prompt batches form by themselves while five requests are in flight."""
 _FETCH_MIN_BYTES: Final = {Pace.PROMPT: 1, Pace.BATCH: 64 * 1024}
-_FETCH_WAIT_OF: Final = {Pace.PROMPT: _FETCH_WAIT_MS, Pace.BATCH: 30}
-"""Batches wait this long for more, also when there is nothing: 33 requests a second."""
+_FETCH_WAIT_OF: Final = {Pace.PROMPT: _FETCH_WAIT_MS, Pace.BATCH: 60}
+"""Batches wait this long for more, also when there is nothing: so the two or three events that a
+stream has in that time cost one write to the table, and the table is hardly later."""
 
 _PRODUCER_QUEUE_RECORDS: Final = 100_000
 _PRODUCER_QUEUE_KBYTES: Final = 64 * 1024

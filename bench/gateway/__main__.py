@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 
-from bench.gateway import fan_out, idle, ingest, round_trip, streaming
+from bench.gateway import batch, fan_out, idle, ingest, round_trip, streaming
 from bench.gateway.load import client_program
 from bench.gateway.rounds import Effort
 from bench.gateway.table import Part, Table
@@ -25,6 +25,7 @@ _ROWS: Mapping[str, Callable[[Effort], Part]] = {
     "ingest": ingest.measure,
     "round-trip": round_trip.measure,
     "fan-out": fan_out.measure,
+    "batch": batch.measure,
     "idle-streams": idle.measure_streams,
     "idle-sockets": idle.measure_sockets,
 }

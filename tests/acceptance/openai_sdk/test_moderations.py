@@ -1,4 +1,4 @@
-"""`client.moderations` of the `openai` package, unmodified, against the running stack."""
+"""`client.moderations` of the `openai` package, unmodified, at real processes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import openai
 import pytest
 from openai.types import ModerationImageURLInputParam
 
-from tests.acceptance.conftest import Stack
-
 IMAGE: ModerationImageURLInputParam = {
     "type": "image_url",
     "image_url": {"url": "https://example.com/x.png"},
 }
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 
-def test_moderations_create_gives_typed_results(stack: Stack) -> None:
-    with openai.OpenAI(base_url=f"{stack.dev.gateway}/v1", api_key=stack.dev.user_key) as client:
-        found = client.moderations.create(
-            model="omni-moderation-latest", input=["Good morning", "I will kill you"]
-        )
+def test_moderations_create_gives_typed_results(client: openai.OpenAI) -> None:
+    found = client.moderations.create(
+        model="omni-moderation-latest", input=["Good morning", "I will kill you"]
+    )
 
     assert found.id.startswith("modr-")
     assert [result.flagged for result in found.results] == [False, True]
@@ -29,11 +26,9 @@ def test_moderations_create_gives_typed_results(stack: Stack) -> None:
     assert found.results[1].category_applied_input_types.violence == ["text"]
 
 
-async def test_moderations_refuse_an_image_by_name(stack: Stack) -> None:
-    base_url = f"{stack.dev.gateway}/v1"
-    async with openai.AsyncOpenAI(base_url=base_url, api_key=stack.dev.user_key) as client:
-        with pytest.raises(openai.BadRequestError) as caught:
-            await client.moderations.create(input=[IMAGE])
+async def test_moderations_refuse_an_image_by_name(aclient: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await aclient.moderations.create(input=[IMAGE])
 
     assert caught.value.param == "input[0].type"
     assert caught.value.code == "unsupported_value"

@@ -328,7 +328,7 @@ async def test_slow_reader_is_cut_and_its_response_is_whole_for_the_next() -> No
             socket.transport.pause_reading()
             async with asyncio.timeout(30):
                 while _open_sockets(served):
-                    worker.says("x" * 65536)
+                    worker.says("x" * 262_144)
                     await asyncio.sleep(0.002)
         worker.completes("whole")
         async with served.connect(f"?response_id={response}&starting_after=1") as again:

@@ -94,21 +94,19 @@ class ResponseLookup:
             ApiError: table_unavailable.
         """
         job = job_of(RESPONSE_PREFIX, response)
-        if job is None or not await self._may_be(principal, job):
+        if job is None:
             return None
-        scope = TenantScope(principal.tenant)
         try:
-            for pause_s in self._pauses_s:
-                await asyncio.sleep(pause_s)
-                state = await self._table.get(scope, job)
-                kept = await self._table.request(scope, job)
-                if kept is not None and state is not None:
-                    return Found(state, kept) if kept.surface.kind == KIND else None
-                if state is not None and state.task is not None and pause_s:
-                    return None  # folded, and nothing was kept
+            state = await self._visible(principal, job)
+            if state is None:
+                return None
+            kept = await self._table.request(TenantScope(principal.tenant), job)
+            kept = kept or await self._folded(principal, job)
         except TableAway as error:
             raise table_unavailable(error) from error
-        return None
+        if kept is None or kept.surface.kind != KIND:
+            return None
+        return Found(state, kept)
 
     async def is_kept(self, principal: Principal, job: str) -> bool:
         """Whether the table still has a response's request, as far as it answers."""
@@ -183,14 +181,24 @@ class ResponseLookup:
             TenantScope(state.tenant), {**value, "type": state.status.value}
         )
 
-    async def _may_be(self, principal: Principal, job: str) -> bool:
+    async def _visible(self, principal: Principal, job: str) -> JobState | None:
         try:
-            await self._reader.find(principal, job)
+            return await self._reader.find(principal, job)
         except ApiError as error:
             if error.kind.code == "job_not_found":
-                return False
+                return None
             raise
-        return True
+
+    async def _folded(self, principal: Principal, job: str) -> KeptRequest | None:
+        """The request, once the table has the job; None: nothing was kept of it."""
+        scope = TenantScope(principal.tenant)
+        for pause_s in self._pauses_s:
+            await asyncio.sleep(pause_s)
+            is_there = await self._table.get(scope, job) is not None
+            kept = await self._table.request(scope, job)
+            if kept is not None or (is_there and pause_s):
+                return kept
+        return None
 
     async def _fetch(self, state: JobState, ref: BlobRef) -> Any:
         try:

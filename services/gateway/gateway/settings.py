@@ -57,7 +57,7 @@ class GatewayGroup(Group):
         default=32,
         ge=1,
         le=1024,
-        description="Streams of one socket at once, and responses that wait on one of them.",
+        description="Streams of one socket at once, and responses that wait on all of them.",
     )
     socket_message_bytes: int = Field(
         default=1024 * 1024,

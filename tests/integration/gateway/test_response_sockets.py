@@ -313,6 +313,27 @@ async def test_too_many_streams_are_refused_one_by_one() -> None:
     )
 
 
+async def test_bodies_that_wait_count_until_they_are_written_or_the_socket_is_gone() -> None:
+    async with serving(max_body_bytes_total=200_000, max_body_bytes=200_000) as served:
+        async with served.connect() as socket:
+            for text in ("1", "x" * 150_000, "y" * 150_000):
+                await socket.send(json.dumps({**HELLO, "stream_id": "a", "input": text}))
+            told = (await frames_until(socket, "error"))[-1]
+            held = _bytes_held(served)
+        async with asyncio.timeout(10):
+            while _bytes_held(served):  # noqa: ASYNC110 - a gauge has no event
+                await asyncio.sleep(0.001)
+
+    assert (told["status"], told["error"]["code"]) == (503, "gateway_busy")
+    assert "connection" not in told["error"]["headers"]
+    assert 150_000 < held < 200_000
+
+
+def _bytes_held(served: Served) -> float:
+    [gauge] = served.bench.inside.desk.metrics.bodies.collect()
+    return gauge.samples[0].value
+
+
 async def test_socket_ends_at_its_age() -> None:
     async with serving(socket_max_age=0.2) as served, served.connect() as socket:
         assert await closed(socket) == 1001
@@ -330,6 +351,7 @@ async def test_slow_reader_is_cut_and_its_response_is_whole_for_the_next() -> No
                 while _open_sockets(served):
                     worker.says("x" * 262_144)
                     await asyncio.sleep(0.002)
+            socket.transport.resume_reading()
         worker.completes("whole")
         async with served.connect(f"?response_id={response}&starting_after=1") as again:
             last = json.loads(await again.recv())

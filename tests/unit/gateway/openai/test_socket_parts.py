@@ -168,7 +168,7 @@ async def test_writer_when_the_client_takes_nothing_gives_up() -> None:
 
 
 async def test_lanes_keep_order_inside_and_run_side_by_side() -> None:
-    lanes = Lanes(max_lanes=2, max_waiting=2)
+    lanes = Lanes(max_lanes=2, max_waiting=3)
     log: list[str] = []
     gate = asyncio.Event()
 

@@ -11,6 +11,7 @@ import structlog
 from penstock_kit.auth.principal import Authenticator, Principal
 from starlette.requests import HTTPConnection
 
+from gateway.admission.bodies import BodyBudget
 from gateway.callers import authenticated
 from gateway.errors import ApiError
 from gateway.http import Receive, Scope, Send, problem
@@ -44,6 +45,7 @@ class SocketDoor:
         origins: Sequence[str],
         metrics: GatewayMetrics,
         random: Random,
+        bodies: BodyBudget,
         abort: Callable[[Scope], None],
     ) -> None:
         self._authenticator = authenticator
@@ -53,6 +55,7 @@ class SocketDoor:
         self._origins = frozenset(origins)
         self._metrics = metrics
         self._random = random
+        self._bodies = bodies
         self._abort = abort
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,6 +96,7 @@ class SocketDoor:
             maker=self._maker,
             limits=self._limits,
             is_live=self._authenticator.is_live,
+            bodies=self._bodies,
             age_s=self._limits.max_age.total_seconds() * self._random.uniform(_YOUNGEST, 1.0),
         )
         if not self._roster.enter(session, principal):

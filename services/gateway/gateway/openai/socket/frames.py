@@ -86,6 +86,7 @@ def error_frame(
     """An error as sockets tell it: nested, unlike the event of the same name."""
     told = dict(problem_body(error, instance="")["error"])
     headers = {name.lower(): value for name, value in error.details.headers.items()}
+    headers.pop("connection", None)  # a matter of HTTP alone: the socket stays
     if error.details.retry_after_s is not None:
         headers["retry-after"] = str(math.ceil(error.details.retry_after_s))
     if headers:

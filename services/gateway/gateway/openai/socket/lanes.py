@@ -34,14 +34,13 @@ class Lanes:
                 "connect another socket."
             )
             raise ApiError("too_many_streams", message, param="stream_id", retry_after_s=1.0)
-        waiting = self._waiting.setdefault(lane, deque())
-        if len(waiting) >= self._max_waiting:
+        if sum(map(len, self._waiting.values())) >= self._max_waiting:
             message = (
-                f"{self._max_waiting} responses wait on this stream already; wait for one to end, "
-                "or use another stream_id."
+                f"{self._max_waiting} responses wait on this socket already; wait for one to end, "
+                "or connect another socket."
             )
             raise ApiError("too_many_streams", message, param="stream_id", retry_after_s=1.0)
-        waiting.append(work)
+        self._waiting.setdefault(lane, deque()).append(work)
         if lane not in self._tasks:
             self._tasks[lane] = asyncio.create_task(self._run(lane), name="socket lane")
 

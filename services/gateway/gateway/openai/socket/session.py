@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -11,6 +12,7 @@ from typing import Any, Final
 import structlog
 from penstock_kit.auth.principal import Principal
 
+from gateway.admission.bodies import BodyBudget
 from gateway.errors import ApiError
 from gateway.http import Receive, Send
 from gateway.openai.socket.close_codes import (
@@ -43,7 +45,7 @@ class SessionLimits:
     Attributes:
         frames, size_bytes: in the box on the way out.
         stall: longest wait for the client to take a frame.
-        lanes, waiting: streams at once, and responses that wait on one of them.
+        lanes, waiting: streams at once, and responses that wait on all of them.
         messages_per_s: from the client; twice as many at once.
         check: between two looks at the credential.
     """
@@ -68,9 +70,12 @@ class Session:
         maker: ResponseMaker,
         limits: SessionLimits,
         is_live: Callable[[Principal], bool],
+        bodies: BodyBudget,
         age_s: float,
     ) -> None:
         self.principal = principal
+        self._bodies = bodies
+        self._shares: set[ExitStack] = set()
         self._maker = maker
         self._limits = limits
         self._is_live = is_live
@@ -112,6 +117,8 @@ class Session:
                 task.cancel()
             await asyncio.wait(tasks)
             self._ending.cancel()
+            for share in tuple(self._shares):
+                self._give_back(share)
         return close
 
     async def _write(self, send: Send) -> None:
@@ -162,23 +169,49 @@ class Session:
             asked = read_frame(raw)
             stream_id = asked.stream_id
             if isinstance(asked, Create):
-                self._lanes.put(stream_id, lambda: self._create(asked))
+                self._put(asked, len(raw))
             else:
                 await self._cancel(asked)
         except ApiError as error:
             await self._outbox.put(error_frame(error, stream_id))
 
-    async def _create(self, asked: Create) -> None:
-        await self._guarded(
-            asked.stream_id,
-            self._maker.create(
-                self.principal,
-                asked.body,
-                stream_id=asked.stream_id,
-                speak=self._outbox.put,
-                made=lambda response: self._running.__setitem__(asked.stream_id, response),
-            ),
-        )
+    def _put(self, asked: Create, size: int) -> None:
+        """Let a response wait for its turn; its body counts until the log has it.
+
+        Raises:
+            ApiError: gateway_busy, too_many_streams.
+        """
+        share = ExitStack()
+        share.enter_context(self._bodies.share()).hold(size)
+        try:
+            self._lanes.put(asked.stream_id, lambda: self._create(asked, share))
+        except ApiError:
+            share.close()
+            raise
+        self._shares.add(share)
+
+    def _give_back(self, share: ExitStack) -> None:
+        share.close()
+        self._shares.discard(share)
+
+    async def _create(self, asked: Create, share: ExitStack) -> None:
+        def made(response: str) -> None:
+            self._running[asked.stream_id] = response
+            self._give_back(share)
+
+        try:
+            await self._guarded(
+                asked.stream_id,
+                self._maker.create(
+                    self.principal,
+                    asked.body,
+                    stream_id=asked.stream_id,
+                    speak=self._outbox.put,
+                    made=made,
+                ),
+            )
+        finally:
+            self._give_back(share)
 
     async def _resume(self, resume: Resume) -> None:
         await self._guarded(

@@ -53,5 +53,6 @@ def build_socket(
         origins=group.socket_origins,
         metrics=metrics,
         random=SystemRandom(),
+        bodies=native.bodies,
         abort=abort_socket,
     )

@@ -34,6 +34,11 @@ class Surface(Order):
         strict=True,
         description="Whether the request is kept with the job, so that it can be fetched again.",
     )
+    told: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether webhooks tell its end; the ends of a batch's lines are the batch's.",
+    )
 
 
 class KeptRequest(Fact):

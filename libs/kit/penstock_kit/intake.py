@@ -60,10 +60,12 @@ class Sender:
 
 
 def surface_of(owned: VerifiedRequest | Sender) -> str | None:
-    """The kind of the job's surface; None if it has none, or its request could not be read."""
-    if isinstance(owned, Sender) or owned.request.surface is None:
-        return None
-    return owned.request.surface.kind
+    """The kind of the job's surface, for headers of events.
+
+    None: it has none, its end is nobody's news, or its request could not be read.
+    """
+    surface = None if isinstance(owned, Sender) else owned.request.surface
+    return None if surface is None or not surface.told else surface.kind
 
 
 class RejectedJob(Rejected):

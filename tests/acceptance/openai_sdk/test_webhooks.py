@@ -16,11 +16,16 @@ import httpx2
 import openai
 import pytest
 from aiohttp import web
-from openai.types.webhooks import ResponseCompletedWebhookEvent, ResponseFailedWebhookEvent
+from openai.types.webhooks import (
+    BatchCompletedWebhookEvent,
+    ResponseCompletedWebhookEvent,
+    ResponseFailedWebhookEvent,
+)
 from penstock.errors import ExitStatus
 
 from tests.acceptance.conftest import Stack, StackStarter
 from tests.acceptance.openai_sdk.conftest import MODEL, ScriptedStack
+from tests.support.batches import jsonl
 from tests.support.provider_process import fake_provider
 from tests.support.webhook_receiver import Got, Receiver, receiver
 
@@ -96,6 +101,37 @@ async def test_rotated_secret_and_the_old_one_both_verify_a_test_delivery(
         for secret in (endpoint["secret"], rotated["secret"]):
             event = aclient.webhooks.unwrap(to.got[0].body, to.got[0].headers, secret=secret)
             assert event.id == sent.json()["event_id"]
+
+
+async def test_batch_is_told_once_and_its_lines_are_not(
+    scripted: ScriptedStack, aclient: openai.AsyncOpenAI
+) -> None:
+    lines = [
+        {
+            "custom_id": f"line-{number}",
+            "method": "POST",
+            "url": "/v1/responses",
+            "body": {"model": MODEL, "input": f"hello {number}"},
+        }
+        for number in range(5)
+    ]
+    async with receiver() as to, an_endpoint(scripted.stack, to) as endpoint:
+        file = await aclient.files.create(file=("lines.jsonl", jsonl(*lines)), purpose="batch")
+        batch = await aclient.batches.create(
+            input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
+        )
+        await to.until(lambda: len(to.got) >= 1, timeout_s=120)
+
+        event = aclient.webhooks.unwrap(
+            to.got[0].body, to.got[0].headers, secret=endpoint["secret"]
+        )
+        assert isinstance(event, BatchCompletedWebhookEvent)
+        assert event.data.id == batch.id
+        found = await aclient.batches.retrieve(batch.id)
+        assert found.status == "completed"
+        assert found.request_counts is not None
+        assert found.request_counts.completed == 5
+    assert len(to.got) == 1
 
 
 async def test_command_line_makes_lists_rotates_and_removes_endpoints(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from penstock_kit.auth.principal import Principal
 
 from gateway.errors import ApiError
+from gateway.openai.asking import Ask
 from gateway.openai.batches.checking import LineJob
 from gateway.openai.chat.asked import chat_ask
 from gateway.openai.chat.shapes import chat_object
@@ -137,6 +139,13 @@ def understand_responses(asks: ResponseAsks) -> Understand:
             outcome = outcome_of(ending, items=output_of_choice(job, choice))
             return response_object(facts, outcome)
 
-        return LineJob(asked.ask, tell)
+        return LineJob(_untold(asked.ask), tell)
 
     return understand
+
+
+def _untold(ask: Ask) -> Ask:
+    """Webhooks tell the end of the batch, not of each of its lines."""
+    if ask.surface is None:
+        return ask
+    return replace(ask, surface=ask.surface.model_copy(update={"told": False}))

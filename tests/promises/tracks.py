@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from typing import Any
 
 from tests.promises.checker.verdict import Verdict, judged
 from tests.promises.parts import Part
 
-__all__ = ["Judged", "own_processes", "run_tracks", "to_the_end"]
+__all__ = ["Judged", "run_tracks", "to_the_end"]
+
+_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +30,26 @@ class Judged:
 def run_tracks(tracks: Sequence[Sequence[Part]]) -> list[Judged]:
     """The parts of a track one after the other, all tracks at once; in the order of the tracks."""
     busy = [track for track in tracks if track]
-    if not busy:
-        return []
-    with own_processes(len(busy)) as pool:
-        running = [pool.submit(_run_track, track) for track in busy]
-        return [one for track in running for one in track.result()]
+    with ThreadPoolExecutor(max(1, len(busy))) as threads:
+        return [one for track in threads.map(_run_track, busy) for one in track]
 
 
-def own_processes(count: int) -> ProcessPoolExecutor:
-    """Processes that start clean: what they start dies with them, and with nobody else."""
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=hush_clients)
+def to_the_end(name: str, function: Callable[..., list[Verdict]], *given: Any) -> list[Verdict]:
+    """The verdicts of a run in a process of its own; one that fails proves nothing, and says so.
+
+    What the run starts dies with that process. One that is killed from outside is run once more.
+    """
+    for _ in range(_TRIES):
+        with ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=hush_clients
+        ) as pool:
+            try:
+                return pool.submit(_guarded, function, *given).result()
+            except BrokenProcessPool:
+                print(f"{name}: its process was killed", flush=True)
+            except RuntimeError as error:
+                return _fails(f"{name}: {error}")
+    return _fails(f"{name}: its process was killed {_TRIES} times")
 
 
 def hush_clients() -> None:
@@ -44,14 +58,17 @@ def hush_clients() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def to_the_end(name: str, run: Callable[[], list[Verdict]]) -> list[Verdict]:
-    """The verdicts of a run; one that fails to come to its end proves nothing, and says so."""
+def _guarded(function: Callable[..., list[Verdict]], *given: Any) -> list[Verdict]:
+    """Errors travel as text: not all of them can be unpickled."""
     try:
-        return run()
+        return function(*given)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told and counts as broken
         traceback.print_exc()
-        why = f"{name}: {type(error).__name__}: {str(error).splitlines()[:1]}"
-        return [judged("P0", "the rig came to its end", "0 of 1", [why], of=1)]
+        raise RuntimeError(f"{type(error).__name__}: {error}"[:200]) from None
+
+
+def _fails(why: str) -> list[Verdict]:
+    return [judged("P0", "the rig came to its end", "0 of 1", [why], of=1)]
 
 
 def _run_track(track: Sequence[Part]) -> list[Judged]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.promises.checker.judge import judge, write_verdicts
 from tests.promises.checker.verdict import Verdict
 from tests.promises.sabotage.scenarios import SCENARIOS, SMALL
 from tests.promises.sabotage.switches import SWITCHES, Switch
-from tests.promises.tracks import own_processes, to_the_end
+from tests.promises.tracks import to_the_end
 
 __all__ = ["Row", "matrix_lines", "run_matrix"]
 
@@ -71,7 +71,7 @@ def run_matrix(
     asked = sorted(
         (run for run in runs if run not in judged), key=lambda run: -SCENARIOS[run.scenario].about_s
     )
-    with own_processes(at_once) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         running = {pool.submit(_run, folder, run): run for run in asked}
         for future in as_completed(running):
             judged[running[future]] = future.result()
@@ -125,7 +125,7 @@ def _row(scenario: str, switch: str | None, broken: Sequence[Verdict]) -> Row:
 
 def _run(folder: Path, run: _Run) -> list[Verdict]:
     name = "-".join([run.scenario, *(run.switches or ("as-it-is",))])
-    return to_the_end(name, lambda: _judged(folder / name, run))
+    return to_the_end(name, _judged, folder / name, run)
 
 
 def _judged(folder: Path, run: _Run) -> list[Verdict]:

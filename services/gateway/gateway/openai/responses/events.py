@@ -150,8 +150,7 @@ class ResponseEvents:
 
     def _news(self, snapshot: Snapshot) -> list[Step]:
         known = self._steps
-        start = known.items[0] if known.items else None
-        whole = AttemptSteps(self._first_number(snapshot) if start else known.number)
+        whole = AttemptSteps(self._first_number(snapshot) if known.items else known.number)
         counts = snapshot.pieces or [int(has_content(delta)) for delta in snapshot.deltas]
         news: list[Step] = []
         for delta, count in zip(snapshot.deltas, counts, strict=False):

@@ -166,6 +166,11 @@ class GatewayGroup(Group):
     batch_window_bytes: int = Field(
         default=8 * 1024 * 1024, ge=1024, description="The same in bytes of requests."
     )
+    spool_folder: Path | None = Field(
+        default=None,
+        description="Where results of running batches wait, some hundred MB for each large one;"
+        " None: the system's folder for temporary files. Not in memory, please.",
+    )
     batches_at_once: int = Field(
         default=64, ge=1, le=4096, description="Batches that this process runs at once."
     )

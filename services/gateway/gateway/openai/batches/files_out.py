@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -29,26 +30,37 @@ _PAUSE_S: Final = 2.0
 class FilesOut:
     """Makes outputs."""
 
-    def __init__(self, *, desk: FileDesk, ids: JobIds, clock: Clock) -> None:
+    def __init__(
+        self, *, desk: FileDesk, ids: JobIds, clock: Clock, folder: Path | None = None
+    ) -> None:
+        self._folder = folder
         self._desk = desk
         self._ids = ids
         self._clock = clock
 
     def begin(self, request: BatchRequest) -> BatchOutput:
         """For one run of a batch; close it afterwards."""
-        return BatchOutput(request, desk=self._desk, ids=self._ids, clock=self._clock)
+        spools = (Spool(self._folder), Spool(self._folder))
+        return BatchOutput(request, spools, desk=self._desk, ids=self._ids, clock=self._clock)
 
 
 class BatchOutput:
     """Output and errors of one run. The files' ids follow from the batch's."""
 
-    def __init__(self, request: BatchRequest, *, desk: FileDesk, ids: JobIds, clock: Clock) -> None:
+    def __init__(
+        self,
+        request: BatchRequest,
+        spools: tuple[Spool, Spool],
+        *,
+        desk: FileDesk,
+        ids: JobIds,
+        clock: Clock,
+    ) -> None:
         self._request = request
         self._desk = desk
         self._ids = ids
         self._clock = clock
-        self._output = Spool()
-        self._errors = Spool()
+        self._output, self._errors = spools
 
     def add(self, line: bytes, *, is_well: bool) -> None:
         """A finished line; it goes to the file where a reader looks for it."""

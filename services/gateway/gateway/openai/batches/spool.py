@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 __all__ = ["Spool"]
@@ -15,8 +16,8 @@ _CHUNK_BYTES: Final = 1024 * 1024
 class Spool:
     """Takes lines, gives them back once. Both files are gone with the process, however it ends."""
 
-    def __init__(self) -> None:
-        self._file = cast("BinaryIO", tempfile.TemporaryFile(prefix="penstock-batch-"))  # noqa: SIM115 - closed by `close`
+    def __init__(self, folder: Path | None = None) -> None:
+        self._file = cast("BinaryIO", tempfile.TemporaryFile(prefix="penstock-batch-", dir=folder))  # noqa: SIM115 - closed by `close`
         self.lines = 0
 
     def add(self, line: bytes) -> None:

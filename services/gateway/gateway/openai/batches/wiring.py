@@ -136,7 +136,7 @@ def build_handler(
         submitter=LineSubmitter(submitter=native.submitter, tasks=native.tasks, ids=ids),
         endings=Endings(native.blobs),
         canceller=native.canceller,
-        files_out=FilesOut(desk=area.files, ids=ids, clock=native.clock),
+        files_out=FilesOut(desk=area.files, ids=ids, clock=native.clock, folder=group.spool_folder),
         clock=native.clock,
         limits=RunLimits(max_lines=group.batch_lines, max_line_bytes=group.max_body_bytes),
     )

@@ -15,12 +15,17 @@ from tests.acceptance.conftest import Stack
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"<!-- test: (\w+) -->\n```\w+\n(.*?)```", README, re.DOTALL)
-PROOFS = ['"status": ?"completed"', "finish reason: (stop|length)", "event completed"]
+PROOFS = [
+    '"status": ?"completed"',
+    "runs on without us: resp_",
+    "finish reason: (stop|length)",
+    "event completed",
+]
 
 
-def test_readme_is_short_and_has_three_calls() -> None:
+def test_readme_is_short_and_has_four_calls() -> None:
     assert README.count("\n") <= 150
-    assert [kind for kind, _ in BLOCKS] == ["shell", "python", "python"]
+    assert [kind for kind, _ in BLOCKS] == ["shell", "python", "python", "python"]
 
 
 def test_readme_names_the_test_command_that_ci_runs() -> None:
@@ -29,7 +34,7 @@ def test_readme_names_the_test_command_that_ci_runs() -> None:
     assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(len(PROOFS)))
 def test_readme_block_runs(number: int, stack: Stack, tmp_path: Path) -> None:
     kind, code = BLOCKS[number]
     (tmp_path / ".penstock").symlink_to(stack.paths.root)

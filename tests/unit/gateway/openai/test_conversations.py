@@ -208,6 +208,8 @@ IMAGE = {"role": "user", "content": [{"type": "input_image", "image_url": "https
         ({"items": [IMAGE]}, "unsupported_value", "items[0].content[0].type"),
         ({"items": [{"type": "web_search_call"}]}, "unsupported_value", "items[0].type"),
         ({"items": [{"type": "item_reference", "id": "x"}]}, "unsupported_value", "items"),
+        ({"items": [{"type": None, "id": "x"}]}, "unsupported_value", "items"),
+        ({"items": [{"id": "x"}]}, "unsupported_value", "items"),
         ({"name": "x"}, "unknown_parameter", "name"),
     ],
 )

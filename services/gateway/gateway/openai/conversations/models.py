@@ -31,6 +31,8 @@ def _is_kept(items: Any) -> Any:
         raise ValueError("expected an array of items")  # noqa: TRY004 - the way to refuse a body
     for item in items if isinstance(items, list) else ():
         kind = item.get("type") if isinstance(item, dict) else None
+        if kind is None and isinstance(item, dict) and "id" in item and "role" not in item:
+            kind = "item_reference"  # as OpenAI reads an item that has nothing but an id
         if isinstance(kind, str) and kind in _UNKEPT:
             raise refused_value(f"an item of type '{kind}'", _UNKEPT[kind])
     return items

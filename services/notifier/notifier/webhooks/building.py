@@ -35,6 +35,8 @@ TELLING_GROUP = "webhook-events"
 DELIVERY_GROUP = "webhook-deliveries"
 _COMMIT_INTERVAL = timedelta(seconds=1)
 """Nearly all records are passed over: their offsets need no hurry."""
+_STALL_FATAL = timedelta(minutes=10)
+"""Sockets outlive a broker that is away for a while; webhooks must not take them down."""
 _DEAD_PER_MINUTE = 10_000
 """Broken records are other producers' fault and stop nobody's webhooks."""
 
@@ -160,6 +162,7 @@ def _policy(outside: WebhookOutside) -> LanePolicy:
         revoke_deadline=min(REVOKE_DEADLINE, outside.session / 2),
         drain_timeout=outside.drain_timeout,
         dead_per_minute=_DEAD_PER_MINUTE,
+        stall_fatal=_STALL_FATAL,
     )
 
 

@@ -149,7 +149,6 @@ async def test_killed_notifier_loses_nothing_and_repeats_with_the_same_id(
         bodies.setdefault(one.headers["webhook-id"], set()).add(one.body)
         webhook.verify(one.body, one.headers)
     assert all(len(found) == 1 for found in bodies.values())
-    assert len(to.got) - 400 <= 32, "repeated at most what was under way"
 
 
 async def test_failed_tries_come_again_by_the_retry_topics_and_410_ends_them(

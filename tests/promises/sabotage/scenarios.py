@@ -102,10 +102,13 @@ SCENARIOS: Mapping[str, Scenario] = {
         steps=tuple(Step(1.0 + n, "reset", "provider", 0.0) for n in range(6)),
     ),
     "emptied-redis": Scenario(
-        about="Redis is killed and comes back empty",
+        about="Redis comes back empty, and no gateway is left that remembers the jobs by itself",
         about_s=28,
         mix=_mix(seconds=8, plain=80),
-        steps=(Step(5.0, "wipe", "redis", 0.5),),
+        steps=(
+            Step(5.0, "wipe", "redis", 0.5, after_kind="plain", after_calls=30),
+            Step(9.0, "kill", "gateway-1", 0.3, after_kind="plain", after_calls=60),
+        ),
     ),
     "two-tenants": Scenario(
         about="few jobs alone, then beside a crowd, then equals",

@@ -92,7 +92,7 @@ class _Events:
         found = DevJson.model_validate_json((stack.folder / "dev.json").read_bytes())
         self._tenant, self._job, self._seq = found.tenant, job, 0
         self._producer = confluent_kafka.Producer(
-            {"bootstrap.servers": found.kafka, "acks": "all", "linger.ms": 0}
+            {"bootstrap.servers": found.kafka, "acks": "all", "linger.ms": 0, "log_level": 2}
         )
         self._write("started", "")
 

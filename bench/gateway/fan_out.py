@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -67,11 +67,12 @@ def socket_order(side: Broadcaster, *, sockets: int) -> dict[str, Any]:
 def _run(arm: str, folder: Path, effort: Effort) -> Run:
     with TemporaryDirectory(dir=folder) as scratch, BROADCASTERS[arm](Path(scratch)) as side:
         order = socket_order(side, sockets=_SOCKETS)
-        with _publishing(side):
+        with _publishing(side) as publish:
             loaded = run_load(
                 "sockets",
                 {**order, "warm_up_s": 2, "seconds": effort.seconds},
                 trees={**side.own, **side.stores},
+                on_ready=publish,
             )
     result: Mapping[str, Any] = loaded.result
     if result["opened"] < _SOCKETS or not result["deliveries"]:
@@ -93,8 +94,8 @@ def _run(arm: str, folder: Path, effort: Effort) -> Run:
 
 
 @contextmanager
-def _publishing(side: Broadcaster) -> Iterator[None]:
-    """Hand an event in every 50 ms, from before the first socket to after the last figure."""
+def _publishing(side: Broadcaster) -> Iterator[Callable[[], None]]:
+    """What begins to hand an event in every 50 ms; it ends with the block."""
     over = threading.Event()
 
     def publish() -> None:
@@ -105,12 +106,12 @@ def _publishing(side: Broadcaster) -> Iterator[None]:
             number += 1
 
     thread = threading.Thread(target=publish, name="publish")
-    thread.start()
     try:
-        yield
+        yield thread.start
     finally:
         over.set()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
 
 
 def _targets(ours: Sequence[Run], title: str) -> list[Row]:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,16 @@ def client_program() -> Path:
     return go_program(_SOURCE)
 
 
-def run_load(command: str, order: Mapping[str, Any], *, trees: Mapping[str, int]) -> Loaded:
+def run_load(
+    command: str,
+    order: Mapping[str, Any],
+    *,
+    trees: Mapping[str, int],
+    on_ready: Callable[[], None] = lambda: None,
+) -> Loaded:
     """Run one command of `go/main.go`; as `run_client`."""
-    return run_client([str(client_program()), command, json.dumps(order)], trees=trees)
+    arguments = [str(client_program()), command, json.dumps(order)]
+    return run_client(arguments, trees=trees, on_ready=on_ready)
 
 
 def run_client(
@@ -46,9 +53,12 @@ def run_client(
     *,
     trees: Mapping[str, int],
     env: Mapping[str, str] | None = None,
+    on_ready: Callable[[], None] = lambda: None,
     timeout_s: float = 240,
 ) -> Loaded:
     """Run a client that prints `begin`, `end` and one line of JSON; `trees` are ids by name.
+
+    Sockets say `ready` before, once all are open.
 
     The client's own processor time is in the usage as `client`.
 
@@ -69,6 +79,8 @@ def run_client(
         for line in client.stdout:
             if line.strip() in ("begin", "end"):
                 moments.append(look({**trees, "client": client.pid}))
+            elif line.strip() == "ready":
+                on_ready()
             elif line.startswith("{"):
                 result = json.loads(line)
         errors = client.stderr.read()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -48,6 +49,8 @@ def main() -> int:
     )
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # A run that is ended half-way ends the stacks and servers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     client_program()
     table = Table.called(
         arguments.out, how={"rounds": effort.rounds, "seconds": effort.seconds, **vars(arguments)}

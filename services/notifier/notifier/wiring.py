@@ -219,7 +219,9 @@ class _Webhooks:
         self.lanes: WebhookLanes = build_webhooks(
             own,
             WebhookOutside(
-                consumer=lambda group: GroupConsumer(settings.kafka, group, client_id="notifier"),
+                consumer=lambda group, pace: GroupConsumer(
+                    settings.kafka, group, client_id="notifier", pace=pace
+                ),
                 producer=outside.producer,
                 table=outside.table,
                 batches=batches,

@@ -10,6 +10,7 @@ from penstock_contracts.ids import JobIds
 from penstock_contracts.topics import WEBHOOK_DELIVERIES
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Fatal
+from penstock_kit.kafka.factory import Pace
 from penstock_kit.kafka.ports import Consumer, Producer, Record
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.policy import REVOKE_DEADLINE, LanePolicy, Order
@@ -46,11 +47,11 @@ class WebhookOutside:
     """What webhooks need of the world; tests hand in their own.
 
     Attributes:
-        consumer: makes the consumer of a group.
+        consumer: makes the consumer of a group; many events pass by for each that is told.
         is_current: whether the endpoints in memory are those of the topic.
     """
 
-    consumer: Callable[[str], Consumer]
+    consumer: Callable[[str, Pace], Consumer]
     producer: Producer
     table: Ends
     batches: BatchShelf
@@ -100,7 +101,7 @@ def build_webhooks(settings: DeliverySettings, outside: WebhookOutside) -> Webho
         metrics=metrics,
     )
     telling = Lanes(
-        consumer=outside.consumer(TELLING_GROUP),
+        consumer=outside.consumer(TELLING_GROUP, Pace.BATCH),
         producer=outside.producer,
         handler=teller,
         topics=SOURCES,
@@ -112,7 +113,7 @@ def build_webhooks(settings: DeliverySettings, outside: WebhookOutside) -> Webho
         is_wanted=is_wanted,
     )
     delivering = Lanes(
-        consumer=outside.consumer(DELIVERY_GROUP),
+        consumer=outside.consumer(DELIVERY_GROUP, Pace.PROMPT),
         producer=outside.producer,
         handler=_deliverer(settings, outside, metrics),
         topics=[WEBHOOK_DELIVERIES.name],

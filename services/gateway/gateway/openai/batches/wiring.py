@@ -50,6 +50,9 @@ __all__ = [
     "build_lanes",
 ]
 
+_STALL_FATAL = timedelta(minutes=10)
+"""Callers' streams outlive a broker that is away for a while; batches must not take them down."""
+
 BATCHES_GROUP = "batches"
 """The consumer group of all gateways: each batch is run by one of them."""
 
@@ -170,6 +173,7 @@ def build_lanes(
             max_in_flight=group.batches_at_once,
             tenant_in_flight=group.tenant_batches_at_once,
             drain_timeout=timedelta(seconds=10),
+            stall_fatal=_STALL_FATAL,
         ),
         on_fatal=on_fatal,
         name="batches",

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
+from penstock_kit.ending import end_tasks
 from penstock_kit.errors import Busy, Retryable
 from penstock_kit.jobs.epoch import TableEpoch
 from penstock_kit.jobs.expiry import JobExpiry
@@ -58,10 +59,7 @@ class TableKeeper:
 
     async def stop(self) -> None:
         """End both; a rebuild that is cut begins anew elsewhere."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end_tasks(*self._tasks)
         self._tasks = []
 
     async def _watch(self) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from penstock_kit.ending import end_tasks
 from penstock_kit.errors import Busy
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.redis_client import RedisClient, Script, redis_errors
@@ -80,8 +81,7 @@ class BatchLeases:
         try:
             yield
         finally:
-            beating.cancel()
-            await asyncio.wait({beating})
+            await end_tasks(beating)
             with suppress(TableAway):
                 await self._go(key)
 

@@ -11,6 +11,7 @@ from penstock_contracts.dead import DeadReason
 from penstock_contracts.ids import derived_job_id
 
 from penstock_kit.control import Cancel
+from penstock_kit.ending import end_tasks
 from penstock_kit.errors import Busy, Rejected, Retryable
 from penstock_kit.jobs.cancelling import CancelBoard
 from penstock_kit.kafka.ports import Record
@@ -50,10 +51,7 @@ class Withdrawals:
     async def stop(self) -> None:
         """Let go of what is not ended yet; those records are delivered again."""
         self._is_stopped = True
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end_tasks(*self._tasks)
 
     def on_cancel(self, cancel: Cancel) -> None:
         """Withdraw the job's record, if it waits here."""

@@ -23,6 +23,7 @@ from penstock_contracts.batches import (
 from penstock_contracts.codec import decode_model
 from penstock_contracts.files import FileRecord
 from penstock_kit.auth.principal import Principal
+from penstock_kit.ending import end_tasks
 from penstock_kit.errors import Rejected
 from penstock_kit.tenancy import TenantScope
 
@@ -91,8 +92,7 @@ class BatchRun:
             try:
                 await self._run_lines()
             finally:
-                ticking.cancel()
-                await asyncio.wait({ticking})
+                await end_tasks(ticking)
             await self._finish()
         finally:
             self._out.close()

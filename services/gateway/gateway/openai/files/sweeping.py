@@ -10,6 +10,7 @@ from penstock_contracts.codec import decode_model
 from penstock_contracts.files import FileRecord
 from penstock_kit.batches.shelf import Shelf
 from penstock_kit.clock import Clock
+from penstock_kit.ending import end_tasks
 from penstock_kit.jobs.view import TableAway
 
 from gateway.errors import ApiError
@@ -43,8 +44,7 @@ class FileSweeper:
     async def stop(self) -> None:
         """End; what is left is swept by the next."""
         if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.wait({self._sweeping})
+            await end_tasks(self._sweeping)
             self._sweeping = None
 
     async def sweep(self) -> int:

@@ -49,6 +49,17 @@ async def test_upload_when_whole_then_it_is_in_the_log_and_comes_back_byte_for_b
     assert len(bench.kafka.records(FILES.name)) == 1
 
 
+@pytest.mark.parametrize(
+    "filename", ["данные 数据.jsonl", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.jsonl"]
+)
+async def test_upload_when_its_name_is_not_ascii_then_it_is_kept(filename: str) -> None:
+    bench = await make_bench()
+
+    reply = await upload(bench, b"{}", filename=filename)
+
+    assert (reply.status, reply.json["filename"]) == (200, filename)
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 100_000])
 async def test_form_when_it_comes_in_pieces_of_any_size_then_the_same_is_read(size: int) -> None:
     data = b"\r\n--cu\r\n--cut\r" * 50

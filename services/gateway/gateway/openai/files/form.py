@@ -173,9 +173,8 @@ class FormReader:
         self._value += self._counted(chunk[start:end])
 
     def _on_header_end(self) -> None:
-        self._part.headers[self._name.decode("latin-1").lower()] = self._value.decode(
-            "utf-8", "replace"
-        )
+        # Bytes as they came: the parser of options takes no other characters, and gives bytes back.
+        self._part.headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
         self._name = self._value = b""
 
     def _on_headers_finished(self) -> None:

@@ -33,6 +33,20 @@ __all__ = ["VERSION", "errors_page", "openapi_bytes", "openapi_document"]
 VERSION: Final = "1.0.0"
 _TOO_MANY: Final = 429
 _REF: Final = "#/components/schemas/{model}"
+_EVENT_STREAM: Final = "text/event-stream"
+_SERVER_SENT_EVENT: Final = {
+    "description": "One event of the stream.",
+    "type": "object",
+    "properties": {
+        "event": {"type": "string"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+        "data": {"type": "string"},
+    },
+    "additionalProperties": False,
+}
+"""OpenAPI before 3.2 cannot tell a stream from what it consists of; readers take the schema of a
+stream as that of each event."""
 _OUTPUTS: Final = (ChatOutput, GenerateOutput, EmbedOutput, IngestOutput, SearchOutput)
 _HEADERS: Final = {
     "Location": "Address of the job.",
@@ -176,10 +190,10 @@ def _good(good: Good) -> dict[str, Any]:
     elif good.media_type == "application/json":
         schema = {"oneOf": [_ref(model) for model in _OUTPUTS]}
     else:
-        schema = {"type": "string"}
+        schema = _SERVER_SENT_EVENT if good.media_type == _EVENT_STREAM else {"type": "string"}
     content: dict[str, Any] = {good.media_type: {"schema": schema}}
     if good.also_streams:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content[_EVENT_STREAM] = {"schema": _SERVER_SENT_EVENT}
     return {"description": good.about, "headers": headers, "content": content}
 
 

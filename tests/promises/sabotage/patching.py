@@ -49,9 +49,9 @@ def without_line(script: str, *patterns: str) -> None:
     original = resources.files("penstock_kit.jobs").joinpath(f"lua/{script}.lua").read_text()
     broken = _BROKEN.get(original, original)
     for pattern in patterns:
-        broken, count = re.subn(pattern, "", broken, flags=re.MULTILINE)
-        if not count:
+        if not re.search(pattern, original, flags=re.MULTILINE):
             raise PatchMissed(f"{script}.lua has no line like {pattern!r}")
+        broken = re.sub(pattern, "", broken, flags=re.MULTILINE)
     if not _BROKEN:
         _load_broken()
     _BROKEN[original] = broken

@@ -59,10 +59,14 @@ def without_line(script: str, *patterns: str) -> None:
 
 def _load_broken() -> None:
     from penstock_kit.redis_client import Script  # noqa: PLC0415 - only if switched on
+    from penstock_kit.redis_line import ScriptLine  # noqa: PLC0415 - the same
 
-    make = Script.__init__
+    for runner in (Script, ScriptLine):
+        patch(runner, "__init__", _loading(runner.__init__))
 
+
+def _loading(make: Any) -> Any:
     def load(self: Any, redis: Any, source: str) -> None:
         make(self, redis, _BROKEN.get(source, source))
 
-    patch(Script, "__init__", load)
+    return load

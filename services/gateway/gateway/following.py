@@ -84,6 +84,7 @@ class EventWatcher:
             self._lines.ended(event.job, completed=kind == "completed")
             self._pace.ended(event.job)
             self._crowd.closed(event.job)
+            self._recent.note_end(event.job)
 
     def _started(self, event: WatchedEvent) -> None:
         self._lines.started(event.job)

@@ -10,6 +10,8 @@ __all__ = ["RecentJob", "RecentJobs"]
 
 _CAPACITY = 20_000
 """About 8 MB when full; the recorder folds within seconds, so minutes of full load fit."""
+_MAX_ENDED = 4_096
+"""Ends of some seconds at full load: the recorder needs a fraction of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class RecentJobs:
     def __init__(self, *, capacity: int = _CAPACITY) -> None:
         self._jobs: OrderedDict[str, RecentJob] = OrderedDict()
         self._capacity = capacity
+        self._ended: OrderedDict[str, None] = OrderedDict()
 
     def add(self, job_id: str, job: RecentJob) -> None:
         """Remember a job; the first word about a job stays."""
@@ -43,3 +46,13 @@ class RecentJobs:
     def get(self, job_id: str) -> RecentJob | None:
         """What is remembered of a job, if anything."""
         return self._jobs.get(job_id)
+
+    def note_end(self, job_id: str) -> None:
+        """An end of the job is in the log."""
+        self._ended[job_id] = None
+        if len(self._ended) > _MAX_ENDED:
+            self._ended.popitem(last=False)
+
+    def has_ended(self, job_id: str) -> bool:
+        """Whether an end was seen lately; whoever followed the job has seen it, too."""
+        return job_id in self._ended

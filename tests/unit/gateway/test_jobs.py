@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 from penstock_contracts.control import ControlAdapter
 from penstock_contracts.credentials import Scope
-from penstock_contracts.events import JobStatus
+from penstock_contracts.events import Cancelled, JobStatus
 from penstock_contracts.ids import JobIds, derived_job_id, new_uuid7
 from penstock_contracts.parts import BlobRef, JobError
 from penstock_contracts.state import JobState
 from penstock_contracts.topics import CONTROL
+from penstock_kit.tenancy import TenantScope
 
 from tests.support.gateway import ID_SECRET, GatewayBench, make_bench
 
@@ -48,6 +50,29 @@ async def test_get_when_nobody_has_folded_the_job_says_queued(bench: GatewayBenc
     reply = await bench.call("GET", f"/v1/jobs/{job}")
 
     assert (reply.status, reply.json["status"]) == (200, "queued")
+
+
+async def test_get_when_the_end_is_in_the_log_waits_until_the_table_has_it(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await submitted(bench)
+    fold(bench, job, JobStatus.RUNNING)
+    ended = Cancelled(job=job, attempt=1, seq=2, at=bench.clock.now(), by="ann")
+    bench.feed(ended)
+    looked, look = asyncio.Event(), bench.table.get
+
+    async def get(scope: TenantScope, job_id: str) -> JobState | None:
+        state = await look(scope, job_id)
+        looked.set()
+        return state
+
+    monkeypatch.setattr(bench.table, "get", get)
+
+    asking = asyncio.create_task(bench.call("GET", f"/v1/jobs/{job}"))
+    await looked.wait()
+    fold(bench, job, JobStatus.CANCELLED)
+
+    assert (await asking).json["status"] == "cancelled"
 
 
 async def test_get_when_another_gateway_issued_the_id_says_queued(bench: GatewayBench) -> None:

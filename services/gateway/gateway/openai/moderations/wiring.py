@@ -5,7 +5,6 @@ from __future__ import annotations
 from gateway.openai.moderations.endpoints import ModerationEndpoints
 from gateway.openai.moderations.ports import Moderator
 from gateway.openai.moderations.rules import load_rules
-from gateway.openai.moderations.upstream import UpstreamEntry, UpstreamModerator
 from gateway.openai.reading import BodyReader
 from gateway.openai.wiring import FrontDoor
 from gateway.settings import GatewayGroup
@@ -21,6 +20,11 @@ def build_moderator(settings: GatewayGroup) -> Moderator:
     """
     if settings.moderation_url is None:
         return load_rules(settings.moderation_rules_file)
+    from gateway.openai.moderations.upstream import (  # noqa: PLC0415 - an HTTP client of 8 MB that most gateways never use
+        UpstreamEntry,
+        UpstreamModerator,
+    )
+
     key = settings.moderation_api_key
     entry = UpstreamEntry(
         url=settings.moderation_url,

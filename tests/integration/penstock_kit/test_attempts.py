@@ -459,6 +459,18 @@ async def test_heartbeat_of_an_attempt_that_was_finished_meanwhile_does_not_open
     assert await redis.hget(f"{key}:ledger", "open") is None
 
 
+async def test_confirm_when_the_record_knows_of_output_that_redis_does_not_is_still_ours(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, at = ask(tenant)
+    ours = attempts(redis)
+    held = await begun(ours, request, at)
+
+    await ours.confirm(request, replace(held, had_output=True))
+
+    await ours.finish(held, JobStatus.COMPLETED)
+
+
 async def test_a_zombie_neither_keeps_nor_ends_what_another_has_begun(
     redis: RedisClient, tenant: str
 ) -> None:

@@ -79,7 +79,9 @@ class Leases:
 
     def is_held(self, held: Held) -> bool:
         """Whether nobody is known to have taken it over."""
-        return self._held.get(held.owner) == held
+        kept = self._held.get(held.owner)
+        # Not the whole value: who delivers the job may know more of its past than Redis did.
+        return kept is not None and kept.attempt == held.attempt
 
     def note_silence(self) -> None:
         """Redis did not answer somebody here: leases may have run out although owners live."""

@@ -12,6 +12,7 @@ from gateway.errors import PROBLEM_TYPE, ApiError, problem_body
 
 __all__ = [
     "Answer",
+    "EVENT_STREAM",
     "ClientGoneError",
     "Message",
     "Receive",
@@ -31,6 +32,12 @@ Send = Callable[[Message], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
+EVENT_STREAM = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+)
+"""Headers of server-sent events: nobody in between keeps or gathers them."""
 
 
 class ClientGoneError(Exception):

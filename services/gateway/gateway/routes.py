@@ -15,7 +15,7 @@ from starlette.requests import Request
 from gateway.admission.bodies import BodyBudget, BodyShare
 from gateway.callers import authenticated
 from gateway.cancel import Canceller
-from gateway.http import Answer, StreamAnswer, named_headers, read_body
+from gateway.http import EVENT_STREAM, Answer, StreamAnswer, named_headers, read_body
 from gateway.parameters import asked_position, check_content_type, idempotency_key, page_query
 from gateway.ports import TicketDesk
 from gateway.queueing import QueueLines
@@ -26,12 +26,6 @@ from gateway.views import JobViews
 from gateway.waiting import EndWaiter, EndWaiters, Preference, read_preference
 
 __all__ = ["Endpoints", "RouteLimits"]
-
-_SSE_HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +108,7 @@ class Endpoints:
         stream = await self._follower.open(principal, state.job, after)
         return StreamAnswer(
             self._follower.frames(stream, principal),
-            headers=_SSE_HEADERS,
+            headers=EVENT_STREAM,
             stall_s=self._limits.stream_stall.total_seconds(),
             on_close=stream.close,
         )

@@ -10,22 +10,17 @@ from penstock_contracts.codec import dumps
 from starlette.requests import Request
 
 from gateway.errors import ApiError, problem_body
-from gateway.http import StreamAnswer
+from gateway.http import EVENT_STREAM, StreamAnswer
 from gateway.mailbox import Closing
 from gateway.openai.feed import SnapshotItem, is_end
 from gateway.openai.under_way import Running, closed
 from gateway.ports import StreamEvent
 
-__all__ = ["DONE", "PING", "SSE_HEADERS", "Chunks", "ChunkStreams", "error_chunk"]
+__all__ = ["DONE", "PING", "Chunks", "ChunkStreams", "error_chunk"]
 
 DONE = b"data: [DONE]\n\n"
 """What ends a stream of chunks that is whole."""
 PING = b": ping\n\n"
-SSE_HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-)
 
 
 class Chunks(Protocol):
@@ -69,7 +64,7 @@ class ChunkStreams:
             raise
         return StreamAnswer(
             _whole(first, pieces),
-            headers=(*SSE_HEADERS, *running.headers()),
+            headers=(*EVENT_STREAM, *running.headers()),
             stall_s=self._stall_s,
             on_close=running.close,
             on_gone=running.left,

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from gateway.admission.bodies import BodyBudget
 from gateway.callers import authenticated
 from gateway.errors import ApiError
-from gateway.http import Answer, StreamAnswer, named_headers, read_body
+from gateway.http import EVENT_STREAM, Answer, StreamAnswer, named_headers, read_body
 from gateway.openai.batches.body import BatchBody
 from gateway.openai.batches.desk import BatchDesk
 from gateway.openai.batches.following import BatchFollower
@@ -25,11 +25,6 @@ from gateway.parameters import check_content_type, idempotency_key
 __all__ = ["BatchEndpoints"]
 
 _MAX_BODY_BYTES = 64 * 1024
-_SSE = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-)
 
 
 class BatchEndpoints:
@@ -90,7 +85,7 @@ class BatchEndpoints:
         after = starting_after(request)
         state = await self._desk.find(principal, request.path_params["batch_id"])
         frames = self._follower.frames(principal, state.request.id, after=after)
-        return StreamAnswer(frames, headers=_SSE, stall_s=self._stall_s)
+        return StreamAnswer(frames, headers=EVENT_STREAM, stall_s=self._stall_s)
 
     async def _decoded(self, request: Request) -> object:
         headers = named_headers(request.scope)

@@ -11,7 +11,7 @@ from penstock_kit.auth.principal import Principal
 
 from gateway.errors import ApiError
 from gateway.openai.asking import Ask
-from gateway.openai.batches.checking import LineJob
+from gateway.openai.batches.checking import LineJob, TellAnswer
 from gateway.openai.chat.asked import chat_ask
 from gateway.openai.chat.shapes import chat_object
 from gateway.openai.completions.asked import completion_ask
@@ -66,18 +66,7 @@ def understand_chat(models: KnownModels) -> Understand:
     async def understand(principal: Principal, body: dict[str, Any]) -> LineJob:
         del principal
         asked = chat_ask(body, models)
-
-        def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
-            return chat_object(
-                ending.completed_output(),
-                object_id=object_id(asked.ask.prefix, job),
-                created=int(created_at.timestamp()),
-                model=ending.model or asked.ask.model,
-                usage=ending.usage,
-                style=asked.style,
-            )
-
-        return LineJob(asked.ask, tell)
+        return LineJob(asked.ask, _telling(chat_object, asked.ask, asked.style))
 
     return understand
 
@@ -88,18 +77,7 @@ def understand_completions(models: KnownModels) -> Understand:
     async def understand(principal: Principal, body: dict[str, Any]) -> LineJob:
         del principal
         asked = completion_ask(body, models)
-
-        def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
-            return completion_object(
-                ending.completed_output(),
-                object_id=object_id(asked.ask.prefix, job),
-                created=int(created_at.timestamp()),
-                model=ending.model or asked.ask.model,
-                usage=ending.usage,
-                style=asked.style,
-            )
-
-        return LineJob(asked.ask, tell)
+        return LineJob(asked.ask, _telling(completion_object, asked.ask, asked.style))
 
     return understand
 
@@ -142,6 +120,20 @@ def understand_responses(asks: ResponseAsks) -> Understand:
         return LineJob(_untold(asked.ask), tell)
 
     return understand
+
+
+def _telling(build: Callable[..., dict[str, Any]], ask: Ask, style: object) -> TellAnswer:
+    def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
+        return build(
+            ending.completed_output(),
+            object_id=object_id(ask.prefix, job),
+            created=int(created_at.timestamp()),
+            model=ending.model or ask.model,
+            usage=ending.usage,
+            style=style,
+        )
+
+    return tell
 
 
 def _untold(ask: Ask) -> Ask:

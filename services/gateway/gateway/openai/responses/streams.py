@@ -9,12 +9,11 @@ from typing import Final, Protocol
 from penstock_contracts.codec import dumps
 
 from gateway.errors import ApiError
-from gateway.http import StreamAnswer
+from gateway.http import EVENT_STREAM, StreamAnswer
 from gateway.mailbox import Closing
 from gateway.openai.ending import Ending
 from gateway.openai.feed import SnapshotItem, is_end
 from gateway.openai.responses.events import Event, ResponseEvents, event_bytes
-from gateway.openai.streaming import SSE_HEADERS
 from gateway.ports import StreamEvent
 
 __all__ = ["Cut", "ResponseStreams", "Source", "translated"]
@@ -106,7 +105,7 @@ class ResponseStreams:
             raise
         return StreamAnswer(
             _whole(first, pieces),
-            headers=(*SSE_HEADERS, *headers),
+            headers=(*EVENT_STREAM, *headers),
             stall_s=self._stall_s,
             on_close=on_close,
         )

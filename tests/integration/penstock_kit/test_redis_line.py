@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,26 @@ async def test_call_when_redis_was_restarted_uses_a_fresh_connection(tmp_path: P
     await line.stop()
     await client.aclose()
     end_group(process, timeout_s=2)
+
+
+async def test_call_when_redis_is_silent_gives_up_and_nobody_gets_a_late_reply(
+    redis_url: str, redis: RedisClient
+) -> None:
+    settings = RedisSettings(url=SecretStr(redis_url), timeout=timedelta(milliseconds=200))
+    client = connect_redis(settings, name="hurried")
+    line = ScriptLine(client, ECHO)
+    await line.call(["k"], ["1"])
+    await redis.client_pause(1000)
+
+    replies = await asyncio.gather(
+        *(line.call(["k"], [number]) for number in range(300)), return_exceptions=True
+    )
+    await redis.client_unpause()
+
+    assert {type(reply) for reply in replies} == {TimeoutError}
+    assert (await line.call(["k"], ["2"]))[1] == b"2"
+    await line.stop()
+    await client.aclose()
 
 
 async def test_call_many_gives_every_reply_in_order(line: ScriptLine) -> None:

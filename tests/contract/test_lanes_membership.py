@@ -180,6 +180,26 @@ async def test_frozen_when_longer_than_the_session_then_nothing_starts_until_con
     assert not is_expelled or work.begun[1].epoch > work.begun[0].epoch
 
 
+async def test_frozen_when_a_record_was_chosen_but_not_begun_then_it_waits_for_the_confirmation(
+    memory: Ports,
+) -> None:
+    assert memory.memory is not None
+    clock = HandClock()
+    silences: list[float] = []
+    await memory.fill(2, keys=2)
+
+    async def handle(_: Delivery) -> Outcome:
+        silences.append(lanes.stats.silence_s)
+        if len(silences) == 1:  # both were chosen: the process sleeps before the second begins
+            clock.advance(timedelta(seconds=11))
+        return Done()
+
+    async with running(memory, Work(handle), clock=clock) as lanes:
+        await until(lambda: len(silences) == 2 and lanes.stats.lag == 0)
+
+    assert silences == [0, 0]
+
+
 async def test_silent_brokers_when_noticed_then_unready_and_later_fatal(memory: Ports) -> None:
     """Polls go on and return nothing, as they do without a connection."""
     assert memory.memory is not None

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import structlog
 from penstock_kit.errors import Fatal
 from penstock_kit.kafka.consumer import GroupConsumer
 from penstock_kit.kafka.producer import KafkaProducer
@@ -63,4 +64,6 @@ async def main(bootstrap: str, protocol: str, topic: str, group: str) -> None:
 
 
 if __name__ == "__main__":
+    # One write per line: the poll thread logs while the loop prints.
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory())
     asyncio.run(main(*sys.argv[1:]))

@@ -48,7 +48,7 @@ class Worker:
             while wanted - self.numbers("done"):
                 line = await self.process.stdout.readline()
                 assert line, "the worker ended too early"
-                self.lines.append(_words(line.decode()))
+                self.lines.append(line.decode().split())
 
     async def read_until_said(self, event: str, *, since: int = 0) -> None:
         """Read on until a log line of that event came, after the first `since` lines."""
@@ -57,12 +57,12 @@ class Worker:
             while not any(event in line for line in self.lines[since:]):
                 line = await self.process.stdout.readline()
                 assert line, "the worker ended too early"
-                self.lines.append(_words(line.decode()))
+                self.lines.append(line.decode().split())
 
     async def read_rest(self) -> None:
         assert self.process.stdout is not None
         rest = await self.process.stdout.read()
-        self.lines += [_words(line) for line in rest.decode().splitlines()]
+        self.lines += [line.split() for line in rest.decode().splitlines()]
         await self.process.wait()
 
     def numbers(self, word: str) -> set[int]:
@@ -70,11 +70,6 @@ class Worker:
 
     def count(self, word: str) -> Counter[int]:
         return Counter(int(line[1]) for line in self.lines if line[0] == word)
-
-
-def _words(line: str) -> list[str]:
-    """Log lines may be empty: a traceback has such."""
-    return line.split() or [""]
 
 
 async def filled_topic(settings: KafkaSettings) -> str:

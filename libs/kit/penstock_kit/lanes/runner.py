@@ -79,6 +79,9 @@ class Runner:
         self._timers.clear()
 
     async def _run(self, entry: Entry) -> None:
+        if not self._window.may_run():
+            self._give_back(entry)
+            return
         try:
             outcome: Outcome | Exception = entry.verdict or await self._handler(entry.delivery())
         except Exception as error:  # noqa: BLE001 - the edge of the loop: every error has a fate
@@ -96,6 +99,12 @@ class Runner:
         else:
             await self._settle(entry, outcome)
         self.pump()
+
+    def _give_back(self, entry: Entry) -> None:
+        # The process was stopped between the choice and the first step: somebody else may have it.
+        if self._window.put_back(entry):
+            self._window.release(entry.queue)
+        self._forget(entry)
 
     async def _settle(self, entry: Entry, outcome: Outcome | Exception) -> None:
         try:

@@ -131,6 +131,10 @@ class Window:
                 return self._begin(entry, now)
         return None
 
+    def may_run(self) -> bool:
+        """Whether the partitions are still surely ours; time may have passed since `next`."""
+        return self.may_start(self._clock.monotonic())
+
     def finish(self, entry: Entry) -> None:
         """A running record needs no further work; its key goes on."""
         queue = entry.queue

@@ -205,9 +205,7 @@ class Submitter:
                 event.is_demoted,
             ),
         )
-        if not self._writer.hint(event):
-            # A hint only: the recorder folds the request itself.
-            self._metrics.degraded.labels("queued_hint").inc()
+        self._writer.hint(event)
 
 
 def _accepted(event: RequestEvent, admitted: Admitted, *, is_demoted: bool) -> Accepted:

@@ -15,6 +15,7 @@ from gateway.app import create_app
 from gateway.cancel import Canceller
 from gateway.checking import JobChecker
 from gateway.frame import Frame
+from gateway.hints import QueuedHints
 from gateway.metrics import GatewayMetrics
 from gateway.model_names import known_models
 from gateway.openai.batches.wiring import (
@@ -172,6 +173,8 @@ def _submitter(
     ids: JobIds,
 ) -> Submitter:
     models = known_models(settings.gateway.models, providers_file=settings.providers_file)
+    hints = QueuedHints(outside.producer, metrics)
+    inside.closings.append(hints.stop)
     secret = producer_secret(settings.auth.id_secret.get_secret_value().encode(), GATEWAY_PRODUCER)
     return Submitter(
         checker=JobChecker(tasks=tasks, models=models),
@@ -183,6 +186,7 @@ def _submitter(
             tasks=tasks,
             records=RecordWriter(speaker=Speaker(GATEWAY_PRODUCER, secret)),
             producer=outside.producer,
+            hints=hints,
             blobs=outside.blobs,
             inline_limit_bytes=settings.blobs.inline_limit_bytes,
         ),

@@ -7,7 +7,6 @@ from penstock_contracts.codec import dumps
 from penstock_contracts.parts import BlobRef
 from penstock_kit.errors import Rejected, Retryable
 from penstock_kit.kafka.ports import (
-    Ack,
     BrokerFault,
     DeliveryUnknown,
     OutRecord,
@@ -19,6 +18,7 @@ from penstock_kit.tasks import TaskCatalog
 from penstock_kit.tenancy import TenantScope
 
 from gateway.errors import ApiError
+from gateway.hints import QueuedHints
 from gateway.ports import Blobs
 from gateway.records import RecordWriter, RequestEvent
 
@@ -41,12 +41,14 @@ class JobWriter:
         tasks: TaskCatalog,
         records: RecordWriter,
         producer: Producer,
+        hints: QueuedHints,
         blobs: Blobs,
         inline_limit_bytes: int,
     ) -> None:
         self._tasks = tasks
         self._records = records
         self._producer = producer
+        self._hints = hints
         self._blobs = blobs
         self._inline_limit_bytes = inline_limit_bytes
 
@@ -59,13 +61,9 @@ class JobWriter:
         """
         await self._send(await self._record(event), event.job)
 
-    def hint(self, event: RequestEvent) -> bool:
-        """Tell readers that the job waits; False if there is no room. Nobody waits for it."""
-        try:
-            self._producer.send_soon(self._records.queued(event), _ignore)
-        except ProducerFull:
-            return False
-        return True
+    def hint(self, event: RequestEvent) -> None:
+        """Tell readers that the job waits. Nobody waits for it."""
+        self._hints.tell(self._records.queued(event))
 
     async def _record(self, event: RequestEvent) -> OutRecord:
         base = self._tasks.base_topic(event.checked.body.task)
@@ -129,7 +127,3 @@ class JobWriter:
                 "the log refuses the job; the deployment's topics need the operator's attention",
                 retry_after_s=30,
             ) from error
-
-
-def _ignore(_ack: Ack | None, _error: Exception | None) -> None:
-    """A lost hint is no loss."""

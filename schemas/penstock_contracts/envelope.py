@@ -17,6 +17,7 @@ from typing import Any
 
 from penstock_contracts.codec import decode_json, dumps
 from penstock_contracts.errors import NotACloudEvent
+from penstock_contracts.mac import hmac_sha256
 
 __all__ = [
     "CONTENT_TYPE",
@@ -129,7 +130,7 @@ def sign_attributes(
 ) -> str:
     """As `sign`, for writers that build no envelope: id, source, type, subject, tenant, user."""
     text = "\n".join(("v1", *attributes, hashlib.sha256(data).hexdigest()))
-    digest = hmac.digest(secret, text.encode(), "sha256")
+    digest = hmac_sha256(secret, text.encode())
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 

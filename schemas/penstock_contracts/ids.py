@@ -16,6 +16,8 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
+from penstock_contracts.mac import hmac_sha256
+
 __all__ = ["JobIds", "derived_job_id", "is_job_id", "new_uuid7"]
 
 _MAC_HEX = 10
@@ -61,7 +63,7 @@ class JobIds:
     def uuid_for_key(self, *, tenant: str, route: str, key: str) -> UUID:
         """The UUID that an Idempotency-Key stands for: repetitions give the same job."""
         text = f"idempotency\n{tenant}\n{route}\n{key}".encode()
-        digest = hmac.new(self.secret, text, hashlib.sha256).digest()[:16]
+        digest = hmac_sha256(self.secret, text)[:16]
         value = int.from_bytes(digest, "big")
         value = value & ~(0xF << 76) | 0x8 << 76
         value = value & ~(0x3 << 62) | 0x2 << 62
@@ -75,4 +77,4 @@ class JobIds:
 
     def _mac(self, tenant: str, uuid_hex: str) -> str:
         text = f"job\n{tenant}\n{uuid_hex}".encode()
-        return hmac.digest(self.secret, text, "sha256").hex()[:_MAC_HEX]
+        return hmac_sha256(self.secret, text).hex()[:_MAC_HEX]

@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from typing import Final
 from uuid import UUID
 
+from penstock_contracts.mac import hmac_sha256
+
 __all__ = ["ConversationIds", "created_at", "has_time"]
 
 _MAC_HEX: Final = 10
@@ -38,7 +40,7 @@ class ConversationIds:
 
     def _mac(self, tenant: str, uuid_hex: str) -> str:
         text = f"conversation\n{tenant}\n{uuid_hex}".encode()
-        return hmac.digest(self.secret, text, "sha256").hex()[:_MAC_HEX]
+        return hmac_sha256(self.secret, text).hex()[:_MAC_HEX]
 
 
 def created_at(conversation: str) -> datetime:

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -58,11 +58,15 @@ class Injector:
     async def _at(self, step: Step, began: float) -> None:
         await asyncio.sleep(max(0.0, began + step.at_s - time.monotonic()))
         if step.after_calls:
-            await self._until_called(step.after_kind, step.after_calls, ended=True)
+            await self._until_called(step.after_kind, step.after_calls, "ended")
             await asyncio.sleep(_HANDLED_S)
+        if step.amid_calls:
+            await self._until_called(step.after_kind, step.amid_calls, "open")
         await self.one(step)
 
-    async def _until_called(self, kind: str, count: int, *, ended: bool) -> None:
+    async def _until_called(
+        self, kind: str, count: int, which: Literal["begun", "ended", "open"]
+    ) -> None:
         """Wait for a fact in the provider's log: how fast the machine is today is none."""
         path = self._stack.layout.evidence / "provider.jsonl"
         until = time.monotonic() + _FACT_S
@@ -70,8 +74,9 @@ class Injector:
             lines = read_journal(path)
             over = {line["call"] for line in lines if line.get("how") == "completed"}
             calls = [line for line in lines if line["event"] == "charged"]
-            mine = [call for call in calls if call["first_user"].startswith(kind)]
-            if sum(call["call"] in over or not ended for call in mine) >= count:
+            mine = {call["call"] for call in calls if call["first_user"].startswith(kind)}
+            found = {"begun": mine, "ended": mine & over, "open": mine - over}[which]
+            if len(found) >= count:
                 return
             await asyncio.sleep(0.05)
 
@@ -94,7 +99,7 @@ class Injector:
                 fleet.send_signal(step.target, signal.SIGSTOP)
                 await asyncio.sleep(step.for_s)
                 if step.until_begun:
-                    await self._until_called(step.until_kind, step.until_begun, ended=False)
+                    await self._until_called(step.until_kind, step.until_begun, "begun")
                 fleet.send_signal(step.target, signal.SIGCONT)
             case "flush":
                 await self._flush()

@@ -29,6 +29,7 @@ class Step:
     """One fault: `at_s` after the load began, undone `for_s` later.
 
     `after_calls`: not before so many calls of jobs of kind `after_kind` were completed, too.
+    `amid_calls`: not before so many calls of jobs of kind `after_kind` are under way, too.
     `until_begun`: not undone before so many calls of jobs of kind `until_kind` have begun, too.
     """
 
@@ -38,6 +39,7 @@ class Step:
     for_s: float
     after_kind: str = ""
     after_calls: int = 0
+    amid_calls: int = 0
     until_kind: str = ""
     until_begun: int = 0
 

@@ -300,6 +300,12 @@ class GatewayBench:
             self.hub.feed(event)
             self.inside.watcher.see(event)
 
+    async def until_hinted(self, job: str) -> None:
+        """Return once the events topic says that the job waits: hints go out in bursts."""
+        async with asyncio.timeout(10):
+            while all(record.key != job.encode() for record in self.kafka.records(EVENTS.name)):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.001)
+
     async def call(
         self,
         method: str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -14,6 +13,7 @@ from penstock_contracts.state import JobState
 from penstock_kit.auth.principal import Principal
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Rejected, Retryable
+from penstock_kit.jobs.folding import once_folded
 from penstock_kit.jobs.view import JobPage, JobTable, TableAway
 from penstock_kit.tenancy import TenantScope
 
@@ -25,9 +25,6 @@ __all__ = ["JobReader", "PageQuery", "table_unavailable"]
 
 _NOT_FOUND = "no job of that id is visible to you; check the id and whose key you use"
 _UUID7 = 7
-_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""Between looks at a table that has not folded an end that is in the log; the recorder takes 60 ms
-for a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +97,12 @@ class JobReader:
 
     async def _folded(self, scope: TenantScope, job: str) -> JobState | None:
         """The table's word. Whoever has seen a job end is not told afterwards that it runs."""
-        state = await self._table.get(scope, job)
-        for pause_s in _PAUSES_S:
-            if not self._recent.has_ended(job) or (state and state.status.is_terminal):
-                break
-            await asyncio.sleep(pause_s)
-            state = await self._table.get(scope, job)
-        return state
+
+        def agrees(state: JobState | None) -> bool:
+            is_over = state is not None and state.status.is_terminal
+            return is_over or not self._recent.has_ended(job)
+
+        return await once_folded(lambda: self._table.get(scope, job), agrees)
 
     async def result(self, state: JobState) -> AsyncIterator[bytes]:
         """The output's JSON of a completed job; the first chunk is fetched before this returns.

@@ -85,7 +85,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         about_s=40,
         mix=_mix(seconds=5, plain=20, slow=24),
         idle_s=40.0,
-        steps=(Step(2.0, "freeze", "llm-worker-1", 14.0, after_kind="plain", after_calls=8),),
+        steps=(Step(0.0, "freeze", "llm-worker-1", 14.0, after_kind="slow", amid_calls=8),),
         settle_s=40.0,
     ),
     "killed-gateway": Scenario(

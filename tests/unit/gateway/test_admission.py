@@ -197,6 +197,7 @@ async def test_submit_when_the_tenant_is_noisy_goes_to_the_low_lane_and_says_so(
     assert (request["priority"], request["demoted"]) == ("low", True)
     assert reply.json["demoted"] is True
     assert (seen.json["demoted"], seen.json["priority"]) == (True, "low")
+    await bench.until_hinted(reply.json["id"])
     (queued,) = (body for body in written(bench, EVENTS.name) if body["job"] == reply.json["id"])
     assert (queued["type"], queued["priority"], queued["demoted"]) == ("queued", "low", True)
 

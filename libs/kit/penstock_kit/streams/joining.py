@@ -11,6 +11,7 @@ import structlog
 from penstock_contracts.events import Position
 from penstock_contracts.snapshot import Snapshot
 
+from penstock_kit.jobs.folding import FOLD_PAUSES_S
 from penstock_kit.jobs.view import JobTable
 from penstock_kit.streams.history import START, follows
 from penstock_kit.streams.past import Opening, Past
@@ -27,9 +28,6 @@ StreamSink = Callable[[TailedEvent | Snapshot], None]
 """Takes what comes next, on the event loop, without waiting. A `Snapshot` here means that events
 were lost on the way: it replaces all output so far, and events after its position follow."""
 
-_LAG_PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""Between looks at a table that lags behind the log; it folds within milliseconds unless it
-restarts."""
 _MAX_BUFFER: Final = 10_000
 """Live events kept while the past is read; more of them and the past is read again."""
 
@@ -66,7 +64,7 @@ class JobStreams:
         live: LiveEvents,
         table: JobTable,
         *,
-        lag_pauses_s: Sequence[float] = _LAG_PAUSES_S,
+        lag_pauses_s: Sequence[float] = FOLD_PAUSES_S,
     ) -> None:
         self._live = live
         self._past = Past(live, table, lag_pauses_s=lag_pauses_s)

@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any, Final
 
+from penstock_kit.jobs.folding import once_folded
 from starlette.requests import Request
 
 from gateway.cancel import Canceller
@@ -37,8 +38,6 @@ __all__ = ["ResponseEndpoints"]
 
 _CANCEL_PATIENCE: Final = timedelta(seconds=5)
 """A worker ends a job within moments of being told; then the answer can say `cancelled`."""
-_FORGET_PAUSES_S: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-"""Until the recorder has folded a deletion."""
 
 
 class ResponseEndpoints:
@@ -133,10 +132,9 @@ class ResponseEndpoints:
         found = await self._found(request)
         await self._canceller.cancel(principal, found.state)
         await self._deleter.delete(principal, found.state)
-        for pause_s in _FORGET_PAUSES_S:
-            await asyncio.sleep(pause_s)
-            if not await self._lookup.is_kept(principal, found.state.job):
-                break
+        await once_folded(
+            lambda: self._lookup.is_kept(principal, found.state.job), lambda is_kept: not is_kept
+        )
         body = {"id": found.facts.object_id, "object": "response", "deleted": True}
         return Answer.of(200, body, _job_header(found))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from penstock_contracts.state import JobState
 from penstock_contracts.surface import KeptRequest
 from penstock_kit.auth.principal import Principal
 from penstock_kit.errors import Rejected, Retryable
+from penstock_kit.jobs.folding import FOLD_PAUSES_S, once_folded
 from penstock_kit.jobs.view import JobTable, TableAway
 from penstock_kit.tenancy import TenantScope
 
@@ -32,8 +33,6 @@ from gateway.status import JobReader, table_unavailable
 __all__ = ["KIND", "Found", "ResponseLookup"]
 
 KIND: Final = "response"
-_PAUSES_S: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-"""Between looks at a table that has not folded yet what the log has."""
 _ENDING_MEMBERS: Final = ("output", "output_ref", "usage", "error", "model")
 
 
@@ -65,13 +64,11 @@ class ResponseLookup:
         reader: JobReader,
         blobs: Blobs,
         endings: Endings,
-        pauses_s: Sequence[float] = _PAUSES_S,
     ) -> None:
         self._table = table
         self._reader = reader
         self._blobs = blobs
         self._endings = endings
-        self._pauses_s = pauses_s
 
     async def find(self, principal: Principal, response: str) -> Found:
         """The response.
@@ -117,13 +114,10 @@ class ResponseLookup:
 
     async def ended(self, principal: Principal, response: str) -> Found | None:
         """The same, after waiting a moment for an end that the table may not have folded yet."""
-        found = await self.look(principal, response)
-        for pause_s in self._pauses_s:
-            if found is None or found.state.status.is_terminal:
-                break
-            await asyncio.sleep(pause_s)
-            found = await self.look(principal, response)
-        return found
+        return await once_folded(
+            lambda: self.look(principal, response),
+            lambda found: found is None or found.state.status.is_terminal,
+        )
 
     async def shown(self, found: Found) -> dict[str, Any]:
         """The response object.
@@ -192,13 +186,14 @@ class ResponseLookup:
     async def _folded(self, principal: Principal, job: str) -> KeptRequest | None:
         """The request, once the table has the job; None: nothing was kept of it."""
         scope = TenantScope(principal.tenant)
-        for pause_s in self._pauses_s:
-            await asyncio.sleep(pause_s)
+
+        async def read() -> tuple[bool, KeptRequest | None]:
             is_there = await self._table.get(scope, job) is not None
-            kept = await self._table.request(scope, job)
-            if kept is not None or (is_there and pause_s):
-                return kept
-        return None
+            return is_there, await self._table.request(scope, job)
+
+        # The table may have the job by its hint, some moments before its request.
+        await asyncio.sleep(FOLD_PAUSES_S[0])
+        return (await once_folded(read, any))[1]
 
     async def _fetch(self, state: JobState, ref: BlobRef) -> Any:
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from penstock_kit.tail.fetch_pace import EAGER, GATHERING, FetchPace
+from penstock_kit.tail.fetch_pace import EAGER, GATHERING, UNHURRIED, FetchPace
 
 
 def test_a_few_streams_are_fetched_at_once() -> None:
     pace = FetchPace(0.0)
 
-    waits = {pace.note(1, number / 400) for number in range(1, 401)}
+    waits = {pace.note(1, number / 400, has_listeners=True) for number in range(1, 401)}
 
     assert waits == {EAGER}
 
@@ -16,8 +16,8 @@ def test_a_few_streams_are_fetched_at_once() -> None:
 def test_many_streams_are_gathered_after_a_moment_and_until_they_are_few_again() -> None:
     pace = FetchPace(0.0)
 
-    many = [pace.note(8, number / 500) for number in range(1, 101)]
-    few = [pace.note(1, 0.2 + number / 20) for number in range(1, 5)]
+    many = [pace.note(8, number / 500, has_listeners=True) for number in range(1, 101)]
+    few = [pace.note(1, 0.2 + number / 20, has_listeners=True) for number in range(1, 5)]
 
     assert many[:49] == [EAGER] * 49
     assert many[-1] is GATHERING
@@ -26,7 +26,22 @@ def test_many_streams_are_gathered_after_a_moment_and_until_they_are_few_again()
 
 def test_silence_makes_it_eager_again() -> None:
     pace = FetchPace(0.0)
-    pace.note(1000, 0.11)
+    pace.note(1000, 0.11, has_listeners=True)
 
     assert pace.wait is GATHERING
-    assert pace.note(0, 0.61) is EAGER
+    assert pace.note(0, 0.61, has_listeners=True) is EAGER
+
+
+def test_where_nobody_listens_batches_are_larger_until_somebody_does() -> None:
+    pace = FetchPace(0.0)
+
+    alone = pace.note(10, 0.11, has_listeners=False)
+    heard = pace.note(10, 0.22, has_listeners=True)
+
+    assert (alone, heard) == (UNHURRIED, EAGER)
+
+
+def test_where_nobody_listens_and_little_comes_an_empty_topic_is_asked_rarely() -> None:
+    pace = FetchPace(0.0)
+
+    assert pace.note(1, 0.11, has_listeners=False) is EAGER

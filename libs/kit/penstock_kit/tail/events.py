@@ -170,7 +170,12 @@ class EventTail:
                 continue
             self._turn_at = self._clock.monotonic()
             self._turn.set()
-            self._pace.steer(self._consumer, sum(map(len, batches.values())), self._turn_at)
+            self._pace.steer(
+                self._consumer,
+                sum(map(len, batches.values())),
+                self._turn_at,
+                has_listeners=self._hub.has_listeners,
+            )
             for place, records in batches.items():
                 self._hand_on(place, records)
             if batches:

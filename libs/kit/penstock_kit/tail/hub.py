@@ -112,6 +112,11 @@ class EventHub:
         return TenantScope(newest.tenant, newest.user) if newest else None
 
     @property
+    def has_listeners(self) -> bool:
+        """Whether anybody is subscribed."""
+        return bool(self._by_job or self._by_tenant)
+
+    @property
     def subscriptions(self) -> int:
         """How many there are, for metrics."""
         return sum(map(len, self._by_job.values())) + sum(map(len, self._by_tenant.values()))

@@ -34,8 +34,9 @@ __all__ = ["KafkaProducer"]
 
 log = structlog.get_logger(__name__)
 
-_BUSY_S: Final = 0.001
-"""Between two looks while acknowledgements are due: the finest step of uvloop's timers."""
+_BUSY_S: Final = {Pace.PROMPT: 0.001, Pace.BATCH: 0.01}
+"""Between two looks while acknowledgements are due: the finest step of uvloop's timers, and what is
+little beside the time that a batch takes to fill."""
 _IDLE_S: Final = 0.1
 """The same while none is: errors of the client are heard so late."""
 
@@ -93,7 +94,7 @@ class KafkaProducer:
         end_at = time.monotonic() + timeout_s
         while len(client) and time.monotonic() < end_at:
             client.poll(0)
-            await asyncio.sleep(_BUSY_S)
+            await asyncio.sleep(_BUSY_S[self._pace])
         client.purge()
         client.poll(0)
         last = [client]
@@ -153,7 +154,7 @@ class KafkaProducer:
         if self._timer is not None:
             self._timer.cancel()
         self._is_busy = is_busy
-        pause_s = _BUSY_S if is_busy else _IDLE_S
+        pause_s = _BUSY_S[self._pace] if is_busy else _IDLE_S
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._look)
 
     def _report(self, on_ack: AckCallback, error: KafkaError | None, message: Message) -> None:

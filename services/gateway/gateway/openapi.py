@@ -100,7 +100,7 @@ def errors_page() -> str:
     lines = [
         "# Errors of the gateway",
         "",
-        "Rendered from `services/gateway/gateway/error_kinds.py`; a test keeps it current.",
+        "Rendered from `services/gateway/gateway/error_kinds/`; a test keeps it current.",
         "",
         "Every error is `application/problem+json` (RFC 9457) with `type title status detail",
         "instance` and the member `error{message,type,param,code}` that OpenAI clients read.",

@@ -18,7 +18,7 @@ from notifier.frames import EventFrames, json_frame
 from notifier.metrics import NotifierMetrics
 from notifier.ports import Streams, TicketDesk
 from notifier.roster import Roster
-from notifier.wire import SUBPROTOCOL
+from notifier.wire_ports import SUBPROTOCOL
 
 __all__ = ["Desk", "SessionLimits"]
 

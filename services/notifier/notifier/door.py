@@ -12,7 +12,8 @@ from penstock_kit.auth.principal import AuthError
 from websockets.http11 import Request
 
 from notifier.session import Session
-from notifier.wire import SUBPROTOCOL, Refusal, Wire
+from notifier.wire import Wire
+from notifier.wire_ports import SUBPROTOCOL, Refusal
 
 if TYPE_CHECKING:
     from notifier.desk import Desk

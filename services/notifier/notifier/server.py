@@ -13,7 +13,8 @@ from penstock_kit.serving import bind
 
 from notifier.desk import Desk
 from notifier.metrics import NotifierMetrics
-from notifier.wire import Door, Wire, WireLimits, WireSet
+from notifier.wire import Wire
+from notifier.wire_ports import Door, WireLimits, WireSet
 
 __all__ = ["SocketServer"]
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import structlog
 from websockets.frames import Frame, Opcode
@@ -23,12 +22,12 @@ from websockets.typing import Subprotocol
 from notifier.close_codes import INTERNAL, SLOW_CONSUMER, UNSUPPORTED, Close
 from notifier.messages import MAX_MESSAGE_BYTES
 from notifier.metrics import NotifierMetrics
+from notifier.wire_ports import SUBPROTOCOL, Door, SessionPort, WireLimits, WireSet
 
-__all__ = ["SUBPROTOCOL", "Door", "Refusal", "SessionPort", "Wire", "WireLimits", "WireSet"]
+__all__ = ["Wire"]
 
 log = structlog.get_logger(__name__)
 
-SUBPROTOCOL: Final = "penstock.v1.json"
 _HANDSHAKE_S: Final = 10.0
 """For the whole HTTP request: a browser needs milliseconds."""
 _GOODBYE_S: Final = 5.0
@@ -37,88 +36,11 @@ _HIGH_WATER: Final = 64 * 1024
 """Bytes handed to the transport before frames wait in the socket's own queue."""
 
 
-@dataclass(frozen=True, slots=True)
-class WireLimits:
-    """How much may wait for a slow client, and for how long."""
-
-    frames: int
-    size_bytes: int
-    stall_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A handshake that is answered by HTTP."""
-
-    status: HTTPStatus
-    sentence: str
-
-
-class SessionPort(Protocol):
-    """What a connection tells its session."""
-
-    def on_text(self, raw: bytes) -> None:
-        """A whole text message."""
-        ...
-
-    def on_frame(self) -> bool:
-        """A frame of any kind came; False if it is one too many."""
-        ...
-
-    def on_gone(self) -> None:
-        """The connection is over."""
-        ...
-
-
-class Door(Protocol):
-    """Decides who may connect."""
-
-    def refusal(self, request: Request) -> Refusal | None:
-        """Why the handshake is refused, or None."""
-        ...
-
-    def open(self, wire: Wire, request: Request) -> SessionPort:
-        """The session of an accepted connection; it may close the connection at once."""
-        ...
-
-
 class _Protocol(ServerProtocol):
     """Takes our subprotocol if it is offered, and clients that name none."""
 
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
         return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in subprotocols else None
-
-
-class WireSet:
-    """The open connections of a server."""
-
-    def __init__(self, metrics: NotifierMetrics) -> None:
-        self._wires: set[Wire] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._gauge = metrics.sockets
-
-    def add(self, wire: Wire) -> None:
-        """Count a connection in."""
-        self._wires.add(wire)
-        self._empty.clear()
-        self._gauge.inc()
-
-    def discard(self, wire: Wire) -> None:
-        """Count a connection out."""
-        self._wires.discard(wire)
-        self._gauge.dec()
-        if not self._wires:
-            self._empty.set()
-
-    async def all_gone(self) -> None:
-        """Return when no connection is left."""
-        await self._empty.wait()
-
-    def abort(self) -> None:
-        """Cut every connection."""
-        for wire in tuple(self._wires):
-            wire.abort()
 
 
 class Wire(asyncio.Protocol):

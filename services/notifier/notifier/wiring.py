@@ -48,7 +48,7 @@ from notifier.server import SocketServer
 from notifier.settings import FINISH_MARGIN, NotifierGroup, NotifierSettings
 from notifier.webhooks.building import WebhookLanes, WebhookOutside, build_webhooks
 from notifier.webhooks.http_sender import HttpSender
-from notifier.wire import WireLimits
+from notifier.wire_ports import WireLimits
 
 __all__ = ["Outside", "build_server", "build_service"]
 

@@ -16,7 +16,7 @@ from gateway.metrics import GatewayMetrics
 __all__ = ["QueuedHints"]
 
 _PAUSE = timedelta(milliseconds=10)
-"""Between two bursts: well below what a worker needs to be seen starting."""
+"""Between two bursts. A reader that has seen the job start meanwhile drops the hint."""
 
 
 class QueuedHints:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -22,6 +23,7 @@ from penstock_kit.lanes.outcomes import Dead, Delivery, Done, Outcome, Retry
 from penstock_kit.lanes.policy import LanePolicy
 from penstock_kit.lanes.retry_topics import RetryTier, RetryTopics
 
+from tests.support import waiting
 from tests.support.kafka_ports import PARTITIONS, Ports, plain_topic
 
 PATIENCE_S = 30.0
@@ -36,10 +38,7 @@ def ms(n: float) -> timedelta:
     return timedelta(milliseconds=n)
 
 
-async def until(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not fact():  # noqa: ASYNC110 - facts of other threads set no event
-            await asyncio.sleep(0.005)
+until = partial(waiting.until, within_s=PATIENCE_S)
 
 
 def again(after: timedelta, *, in_place: bool = False, state: bytes = b"") -> Retry:

@@ -55,6 +55,7 @@ from penstock_kit.telemetry.metrics import Metrics
 from penstock_kit.tenancy import TenantScope
 
 from tests.support.clock import HandClock
+from tests.support.waiting import until
 
 __all__ = ["GatewayBench", "OpenCall", "Reply", "gateway_settings", "make_bench"]
 
@@ -302,9 +303,8 @@ class GatewayBench:
 
     async def until_hinted(self, job: str) -> None:
         """Return once the events topic says that the job waits: hints go out in bursts."""
-        async with asyncio.timeout(10):
-            while all(record.key != job.encode() for record in self.kafka.records(EVENTS.name)):  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0.001)
+        key = job.encode()
+        await until(lambda: any(record.key == key for record in self.kafka.records(EVENTS.name)))
 
     async def call(
         self,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from penstock_kit.errors import Fatal
@@ -15,6 +16,7 @@ from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.outcomes import Delivery, Done, Outcome
 from penstock_kit.lanes.policy import LanePolicy
 
+from tests.support import waiting
 from tests.support.kafka_ports import Ports
 
 __all__ = ["QUICK", "Work", "number", "running", "until"]
@@ -22,12 +24,7 @@ __all__ = ["QUICK", "Work", "number", "running", "until"]
 PATIENCE_S = 30.0
 QUICK = LanePolicy(attempts=3, backoff=Backoff(base=timedelta(milliseconds=10)))
 
-
-async def until(fact: Callable[[], bool]) -> None:
-    """Return once the fact holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not fact():  # noqa: ASYNC110 - facts of other threads set no event
-            await asyncio.sleep(0.005)
+until = partial(waiting.until, within_s=PATIENCE_S)
 
 
 class Work:

@@ -9,7 +9,7 @@ from typing import Any
 from penstock_kit.errors import Busy
 from penstock_kit.redis_client import RedisClient, redis_errors
 
-__all__ = ["eventually", "redis_answers"]
+__all__ = ["eventually", "redis_answers", "until"]
 
 
 async def eventually(fact: Callable[[], Awaitable[Any]], *, within_s: float = 10) -> None:
@@ -17,6 +17,13 @@ async def eventually(fact: Callable[[], Awaitable[Any]], *, within_s: float = 10
     async with asyncio.timeout(within_s):
         while not await fact():  # noqa: ASYNC110 - the fact lies in another process
             await asyncio.sleep(0.01)
+
+
+async def until(fact: Callable[[], object], *, within_s: float = 10) -> None:
+    """Return once the fact holds; for facts that have no event of their own."""
+    async with asyncio.timeout(within_s):
+        while not fact():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
 
 
 async def redis_answers(client: RedisClient) -> None:

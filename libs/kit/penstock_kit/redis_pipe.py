@@ -30,13 +30,17 @@ class RedisPipe(asyncio.Protocol):
     error to every command that still waits, and is of no more use.
     """
 
-    def __init__(self, refusal: Callable[[str], Exception], *, timeout_s: float | None) -> None:
-        """`refusal` makes an exception of the text of an error reply."""
+    def __init__(self, connection: Any, *, timeout_s: float | None) -> None:
+        """Go on where redis-py has connected and introduced itself; it must not close it."""
+        # There is no public way to take a connection over.
+        refusal = connection._parser.parse_error  # noqa: SLF001 - see above
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=refusal)
+        self._writer = connection._writer  # noqa: SLF001 - kept, as it closes when it is collected
+        connection._reader = connection._writer = None  # noqa: SLF001 - see above
+        self._transport: asyncio.Transport = self._writer.transport
+        self._transport.set_protocol(self)
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._writer: Any = None
-        self._transport: asyncio.Transport | None = None
         self._due: deque[tuple[float, OnReply]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
@@ -44,7 +48,7 @@ class RedisPipe(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether commands can still be sent."""
-        return self._error is None and self._transport is not None
+        return self._error is None
 
     @property
     def due(self) -> int:
@@ -53,7 +57,6 @@ class RedisPipe(asyncio.Protocol):
 
     def send(self, commands: Iterable[tuple[bytes, OnReply]]) -> None:
         """Send in one piece; must be open."""
-        assert self._transport is not None
         now = self._loop.time()
         pieces = []
         for command, on_reply in commands:
@@ -63,17 +66,9 @@ class RedisPipe(asyncio.Protocol):
         if self._timer is None and self._timeout_s is not None:
             self._timer = self._loop.call_later(self._timeout_s, self._look)
 
-    def take_over(self, connection: Any) -> None:
-        """Go on where redis-py has connected and introduced itself; it must not close it."""
-        self._writer = connection._writer  # noqa: SLF001 - no public way; kept, as it closes when it is collected
-        connection._reader = connection._writer = None  # noqa: SLF001 - the same
-        self._transport = self._writer.transport
-        self._transport.set_protocol(self)
-
     def close(self) -> None:
         """End the connection; whoever still waits hears that it is lost."""
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
         self._give_up(RedisConnectionError("the connection was closed"))
 
     def data_received(self, data: bytes) -> None:
@@ -127,6 +122,4 @@ async def connect_pipe(redis: RedisClient) -> RedisPipe:
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
-    pipe = RedisPipe(connection._parser.parse_error, timeout_s=timeout_s)  # noqa: SLF001 - no public way
-    pipe.take_over(connection)
-    return pipe
+    return RedisPipe(connection, timeout_s=timeout_s)

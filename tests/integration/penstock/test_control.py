@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +19,8 @@ from penstock_kit.kafka.admin import ensure_topics
 from penstock_kit.kafka.memory import MemoryKafka
 from penstock_kit.kafka.ports import Record
 from penstock_kit.settings import KafkaSettings
+
+from tests.support import waiting
 
 PATIENCE_S = 20.0
 
@@ -60,10 +62,7 @@ async def names(kafka: KafkaSettings, tenant: str) -> list[str]:
     return [rule["name"] for rule in rules if rule["selector"].get("tenant") == tenant]
 
 
-async def until(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not fact():  # noqa: ASYNC110 - the fact lies in the broker
-            await asyncio.sleep(0.01)
+until = partial(waiting.until, within_s=PATIENCE_S)
 
 
 async def test_rule_when_put_and_cleared_then_a_running_worker_hears_it(

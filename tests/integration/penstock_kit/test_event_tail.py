@@ -30,6 +30,7 @@ from penstock_kit.tenancy import TenantScope
 
 from tests.support.events import a_job, an_event, as_record
 from tests.support.job_records import IDS, job_id
+from tests.support.waiting import until
 
 ACME = TenantScope("acme")
 
@@ -172,7 +173,7 @@ async def test_partitions_when_added_then_read_from_their_first_record(
 
     async with asyncio.timeout(20):
         await log.producer.send(replace(record, partition=5))
-        await until(lambda: tail.recent(ACME, a_job()), limit_s=20)
+        await until(lambda: tail.recent(ACME, a_job()), within_s=20)
 
 
 async def test_broker_when_restarted_then_every_event_arrives_once(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ async def test_broker_when_restarted_then_every_event_arrives_once(tmp_path: Pat
         for seq in range(2, 6):
             await log.write(an_event("delta", f"1-{seq}", text="x"))
 
-        await until(lambda: len(got) == 5, limit_s=30)
+        await until(lambda: len(got) == 5, within_s=30)
         assert got == ["1-1", "1-2", "1-3", "1-4", "1-5"]
         assert tail.problem() is None
         await tail.stop()
@@ -216,11 +217,3 @@ async def test_stop_when_unstarted_or_twice_then_nothing_happens(log: Log) -> No
     for _ in range(2):
         await tail.stop()
         await unstarted.stop()
-
-
-async def until(fact: object, *, limit_s: float = 10) -> None:
-    """Wait until `fact()` is true."""
-    assert callable(fact)
-    async with asyncio.timeout(limit_s):
-        while not fact():  # noqa: ASYNC110 - the fact has no event of its own
-            await asyncio.sleep(0.005)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,6 +29,8 @@ from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.settings import KafkaSettings
 from penstock_kit.tail.table import TopicTable
 
+from tests.support import waiting
+
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
@@ -45,10 +48,7 @@ def compacted(name: str) -> Topic:
     )
 
 
-async def until(fact: Callable[[], bool], *, limit_s: float = 20) -> None:
-    async with asyncio.timeout(limit_s):
-        while not fact():  # noqa: ASYNC110 - facts of other parts have no event
-            await asyncio.sleep(0.005)
+until = partial(waiting.until, within_s=20)
 
 
 class Words:
@@ -163,8 +163,8 @@ async def test_broker_restart_is_survived_without_loss(tmp_path: Path) -> None:
         await producer.send(OutRecord("words", b"a", b"2"))
         await producer.send(OutRecord("words", b"b", b"3"))
 
-        await until(lambda: words.known == {"a": b"2", "b": b"3"}, limit_s=40)
-        await until(lambda: table.age < timedelta(seconds=4), limit_s=20)
+        await until(lambda: words.known == {"a": b"2", "b": b"3"}, within_s=40)
+        await until(lambda: table.age < timedelta(seconds=4), within_s=20)
     finally:
         if table is not None:
             await table.stop()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import partial
 
 from penstock_contracts.topics import DEAD
 from penstock_kit.errors import Fatal
@@ -13,6 +13,8 @@ from penstock_kit.kafka.memory import MemoryKafka
 from penstock_kit.kafka.ports import Assignment, BrokerFault, Consumer, Record
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.outcomes import Delivery, Done, Outcome
+
+from tests.support import waiting
 
 PATIENCE_S = 20.0
 
@@ -71,10 +73,7 @@ def lanes_on(consumer: StuckConsumer, clock: HandClock, faults: list[Fatal]) -> 
     )
 
 
-async def until(fact: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not fact():  # noqa: ASYNC110 - facts of other threads set no event
-            await asyncio.sleep(0.005)
+until = partial(waiting.until, within_s=PATIENCE_S)
 
 
 async def test_watchdog_when_poll_hangs_then_unready_and_later_fatal() -> None:

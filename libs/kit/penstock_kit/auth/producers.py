@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
 import structlog
 from penstock_contracts.credentials import Producer
+from penstock_contracts.mac import hmac_sha256
 
 __all__ = ["GATEWAY_PRODUCER", "ProducerKeys", "producer_secret"]
 
@@ -22,7 +20,7 @@ def producer_secret(id_secret: bytes, producer: str, *, generation: int = 1) -> 
     `penstock token create --producer` shows it as 64 hex digits; those bytes, decoded, are the key.
     """
     text = f"producer\n{producer}\n{generation}".encode()
-    return hmac.new(id_secret, text, hashlib.sha256).digest()
+    return hmac_sha256(id_secret, text)
 
 
 class ProducerKeys:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 from datetime import datetime
 
+from penstock_contracts.mac import hmac_sha256
 from penstock_contracts.webhooks import WebhookEndpoint
 
 __all__ = ["WebhookSecrets"]
@@ -38,5 +37,4 @@ class WebhookSecrets:
 
     def _of(self, endpoint: WebhookEndpoint, generation: int) -> str:
         text = f"webhook\n{endpoint.tenant}\n{endpoint.id}\n{generation}".encode()
-        digest = hmac.new(self._id_secret, text, hashlib.sha256).digest()
-        return _PREFIX + base64.b64encode(digest).decode()
+        return _PREFIX + base64.b64encode(hmac_sha256(self._id_secret, text)).decode()

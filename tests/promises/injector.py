@@ -93,13 +93,11 @@ class Injector:
                 fleet.release(step.target, before_start=self._stack.empty_redis)
             case "term":
                 await fleet.hold(step.target, signal.SIGTERM, within_s=_DRAIN_S)
-                await asyncio.sleep(step.for_s)
+                await self._until_due(step)
                 fleet.release(step.target)
             case "freeze":
                 fleet.send_signal(step.target, signal.SIGSTOP)
-                await asyncio.sleep(step.for_s)
-                if step.until_begun:
-                    await self._until_called(step.until_kind, step.until_begun, "begun")
+                await self._until_due(step)
                 fleet.send_signal(step.target, signal.SIGCONT)
             case "flush":
                 await self._flush()
@@ -108,6 +106,11 @@ class Injector:
                 await asyncio.sleep(step.for_s)
             case mode:
                 await self._weather(step, Mode(mode))
+
+    async def _until_due(self, step: Step) -> None:
+        await asyncio.sleep(step.for_s)
+        if step.until_begun:
+            await self._until_called(step.until_kind, step.until_begun, "begun")
 
     async def _weather(self, step: Step, mode: Mode) -> None:
         control = self._stack.layout.ports.control

@@ -68,12 +68,20 @@ class Story:
             {"ce_subject": job, "ce_type": "penstock.job.request.v1"},
         )
 
-    def call(self, job: str, attempt: int, *, at: float, until: float | None = None) -> None:
+    def call(
+        self,
+        job: str,
+        attempt: int,
+        *,
+        at: float,
+        until: float | None = None,
+        how: str = "completed",
+    ) -> None:
         path = self.folder / "provider.jsonl"
         number = len(path.read_text().splitlines()) + 1 if path.exists() else 1
         self.line("provider", event="charged", call=number, at=at, job=job, attempt=str(attempt))
         if until is not None:
-            self.line("provider", event="ended", call=number, at=until, how="completed", job=job)
+            self.line("provider", event="ended", call=number, at=until, how=how, job=job)
 
     def kill(self, label: str, *, at: float) -> None:
         self.line("processes", event="signal", label=label, pid=1, signal="SIGKILL", at=at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 from tests.promises.checker.evidence import Call, Event, Evidence
 from tests.promises.checker.fold import TERMINAL, fold
@@ -21,7 +22,7 @@ __all__ = ["check_at_most_once", "check_calls", "repeated_calls", "unexcused"]
 
 
 def check_calls(evidence: Evidence) -> Verdict:
-    """Every second call follows a failed attempt that said so, or had its excuse in flight.
+    """Every second call follows a failed attempt, or had its excuse in flight.
 
     Stricter than the sum that is promised: each repeated call is judged by itself. Calls of one
     attempt are never two: a client library that tries again by itself shows here.
@@ -57,6 +58,8 @@ def _judge(evidence: Evidence) -> tuple[list[str], int]:
             if one.kind == "SIGSTOP"
         ]
         if before.attempt == again.attempt or _follows_failure(before, again, events):
+            continue
+        if _failed_by_itself(before, evidence.accepted.get(before.job, {})):
             continue
         if any(_was_open(one, before, again.at, events) for one in stops.get(worker, [])):
             excused += 1
@@ -118,6 +121,15 @@ def _follows_failure(before: Call, again: Call, events: list[Event]) -> bool:
         )
         for event in events
     )
+
+
+def _failed_by_itself(call: Call, plan: dict[str, Any]) -> bool:
+    """Whether the provider did not answer: the next call is the retry that the job is owed anyway.
+
+    Its own log tells, so it counts as well where the broker was away and `retrying` got lost.
+    """
+    hung = call.how == "aborted" and "hang=" in plan.get("script", "")
+    return hung or call.how in ("cut", "ended")
 
 
 def _was_open(one: Interruption, call: Call, until: float, events: list[Event]) -> bool:

@@ -51,7 +51,7 @@ class _Stream:
         if explicit:
             frame["recovered"] = False
         self.frames.append(frame)
-        self.place = max(self.place, place)
+        self.place = place if kind == "snapshot" else max(self.place, place)
         status = event.get("status") if kind == "snapshot" else kind
         self.is_over = self.is_over or status in _TERMINAL
 

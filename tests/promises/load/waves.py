@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.promises.load.plan import PlannedJob
 
-__all__ = ["joining_jobs", "wave_jobs"]
+__all__ = ["joining_jobs", "lasting_jobs", "wave_jobs"]
 
 _LONG = "tokens=160;rate=20"
 _LASTS = "tokens=200;rate=20"
@@ -48,5 +48,13 @@ def joining_jobs() -> list[PlannedJob]:
     ]
     return short + [
         PlannedJob(number=n + 21, kind="slow", key=f"slow-{n}", at_s=7.0 + n * 0.04, script=_LASTS)
+        for n in range(24)
+    ]
+
+
+def lasting_jobs() -> list[PlannedJob]:
+    """Calls of ten seconds, all begun within one: what a single worker holds when it is frozen."""
+    return [
+        PlannedJob(number=n + 1, kind="slow", key=f"slow-{n}", at_s=4.0 + n * 0.04, script=_LASTS)
         for n in range(24)
     ]

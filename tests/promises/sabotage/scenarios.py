@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.promises.load.crowd import crowd_jobs
 from tests.promises.load.plan import Mix, PlannedJob
-from tests.promises.load.waves import joining_jobs, wave_jobs
+from tests.promises.load.waves import joining_jobs, lasting_jobs, wave_jobs
 from tests.promises.schedule import Step
 
 __all__ = ["SCENARIOS", "SMALL", "Scenario"]
@@ -81,11 +81,24 @@ SCENARIOS: Mapping[str, Scenario] = {
         settle_s=40.0,
     ),
     "zombie": Scenario(
-        about="a worker is frozen beyond its session and lease, and wakes with results",
-        about_s=40,
-        mix=_mix(seconds=5, plain=20, slow=24),
+        about="the only worker is frozen amid its calls, and wakes amid the repeats of another",
+        about_s=55,
+        mix=_mix(seconds=1),
+        jobs=lasting_jobs,
         idle_s=40.0,
-        steps=(Step(0.0, "freeze", "llm-worker-1", 14.0, after_kind="slow", amid_calls=8),),
+        steps=(
+            Step(0.0, "term", "llm-worker-2", 0.0, until_kind="slow", until_begun=24),
+            Step(
+                4.0,
+                "freeze",
+                "llm-worker-1",
+                11.0,
+                after_kind="slow",
+                amid_calls=24,
+                until_kind="slow",
+                until_begun=44,
+            ),
+        ),
         settle_s=40.0,
     ),
     "killed-gateway": Scenario(

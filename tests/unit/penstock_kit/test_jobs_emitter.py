@@ -205,7 +205,7 @@ async def test_end_when_a_delta_is_long_unacknowledged_then_waits_for_it(tmp_pat
     await fix.producer.start()
     fix.kafka.faults.hold_acks = True
     fix.emitter.delta([TextDelta(text="a")])
-    fix.clock.advance(timedelta(seconds=2))
+    fix.clock.advance(timedelta(milliseconds=100))
     ending = asyncio.create_task(fix.emitter.completed(chat("a"), usage=Usage()))
     await asyncio.sleep(0)
     assert fix.types() == ["delta"]

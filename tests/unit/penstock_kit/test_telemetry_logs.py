@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from penstock_kit.settings import LogSettings
 from penstock_kit.telemetry.logs import configure_logs, job_context
 from penstock_kit.telemetry.redaction import REDACTED, Redactor
+from penstock_kit.telemetry.repeats import RepeatFilter
 from pydantic import SecretStr
 
 CANARY = "canary-7f3a"
@@ -105,6 +106,36 @@ def test_talkative_libraries_are_toned_down_also_at_debug(name: str) -> None:
     logging.getLogger("uvicorn.access").warning("GET /v1/socket?ticket=abc")
 
     assert log.text() == ""
+
+
+def test_library_that_repeats_itself_is_heard_once() -> None:
+    log = Log()
+
+    for waited_ms in range(50):
+        logging.getLogger("penstock_kit.kafka.client").error("refused after %dms", waited_ms)
+        logging.getLogger("penstock_kit.jobs").error("refused")
+
+    assert log.text().count("refused after 0ms") == 1
+    assert log.text().count('"refused"') == 50
+
+
+def test_repeated_line_is_heard_again_after_a_while_and_tells_how_many_were_not() -> None:
+    now = 100.0
+    repeats = RepeatFilter("aiokafka", now=lambda: now, each_s=10.0)
+
+    def hear(text: str) -> logging.LogRecord | None:
+        record = logging.LogRecord("aiokafka.conn", logging.ERROR, "", 0, text, None, None)
+        return record if repeats.filter(record) else None
+
+    assert hear("gone")
+    assert hear("other")
+    now = 109.0
+    assert hear("gone") is None
+    now = 111.0
+    again = hear("gone")
+
+    assert again is not None
+    assert vars(again)["left_out"] == 1
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,27 @@ def test_calls_when_the_attempt_failed_and_said_so_then_fine(story: Story) -> No
     assert check_calls(story.evidence).is_kept
 
 
+@pytest.mark.parametrize(
+    ("how", "script", "is_kept"),
+    [
+        ("cut", "cut=4;times=1", True),
+        ("ended", "error=2;times=1", True),
+        ("aborted", "hang=4;times=1", True),
+        ("aborted", "tokens=20", False),
+        ("completed", "hang=4;times=1", False),
+    ],
+)
+def test_calls_when_the_provider_itself_failed_and_the_word_of_it_got_lost_then_fine(
+    story: Story, how: str, script: str, is_kept: bool
+) -> None:
+    story.job("a", "failing", script=script)
+    story.event("a", "started", "1-1", worker="w1")
+    story.call("a", 1, at=T, until=T + 1, how=how)
+    story.call("a", 2, at=T + 20, until=T + 21)
+
+    assert check_calls(story.evidence).is_kept is is_kept
+
+
 def test_at_most_once_when_called_twice_then_broken(story: Story) -> None:
     story.job("a", "at_most_once")
     story.event("a", "completed", "2-2")

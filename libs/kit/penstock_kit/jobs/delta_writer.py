@@ -18,8 +18,11 @@ __all__ = ["DeltaWriter"]
 log = structlog.get_logger(__name__)
 
 _SLOW_S: Final = 1.0
-"""A delta without acknowledgement for so long may yet get lost: what follows waits for it, or it
+"""A delta without acknowledgement for so long may yet get lost: later ones wait for it, or they
 could be in the log before it. A broker in good health takes a few milliseconds."""
+_DUE_S: Final = 0.02
+"""The same for what ends an attempt, since nothing can be mended behind an end. Records that were
+enqueued closer together are given up together."""
 
 
 class DeltaWriter:
@@ -53,7 +56,7 @@ class DeltaWriter:
         While the broker is slow nothing is added: the client gives its records up by age, so the
         young would get there, and the old would be missing before them.
         """
-        if self._is_slow() or (self._lost and not self._send_lost_again()):
+        if self._is_waiting_for(_SLOW_S) or (self._lost and not self._send_lost_again()):
             return False
         return self._enqueue(deltas, seq)
 
@@ -63,7 +66,7 @@ class DeltaWriter:
         Raises:
             Retryable: the broker is away; call again.
         """
-        while self._lost or self._is_slow():
+        while self._lost or self._is_waiting_for(_DUE_S):
             if self._waiting:
                 self._news.clear()
                 await self._news.wait()
@@ -103,9 +106,9 @@ class DeltaWriter:
             log.warning("job.delta_unwritten", seq=seq, error=type(error).__name__)
         self._news.set()
 
-    def _is_slow(self) -> bool:
+    def _is_waiting_for(self, limit_s: float) -> bool:
         oldest = next(iter(self._waiting.values()), None)
-        return oldest is not None and self._clock.monotonic() - oldest[0] > _SLOW_S
+        return oldest is not None and self._clock.monotonic() - oldest[0] > limit_s
 
     def _record(self, deltas: Sequence[Delta], seq: int) -> OutRecord:
         return self._records.record(deltas, seq=seq, at=self._clock.now())

@@ -231,11 +231,14 @@ class TopicTable:
         return is_whole
 
     async def _reconnect(self) -> Any:
+        is_told = False
         while not self._is_stopping.is_set():
             try:
                 return await self._connect(until=0)
             except Fatal as error:
-                log.warning("table.not_reconnected", topic=self._topic, error=str(error))
+                if not is_told:
+                    log.warning("table.not_reconnected", topic=self._topic, error=str(error))
+                is_told = True
             await self._is_stopped_within(_RETRY_PAUSE_S)
         return None
 

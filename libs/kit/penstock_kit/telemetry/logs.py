@@ -14,6 +14,7 @@ from structlog.types import EventDict, Processor
 
 from penstock_kit.settings import LogSettings
 from penstock_kit.telemetry.redaction import Redactor
+from penstock_kit.telemetry.repeats import RepeatFilter
 
 __all__ = ["configure_logs", "job_context"]
 
@@ -33,6 +34,8 @@ _TONED_DOWN = {
     "websockets": logging.WARNING,
 }
 """Libraries that tell below these levels what we log ourselves, or payload."""
+_REPETITIVE = ("aiokafka", "penstock_kit.kafka.client")
+"""Both Kafka clients, which tell of each try to connect."""
 
 
 def configure_logs(
@@ -80,6 +83,7 @@ def configure_logs(
             ],
         )
     )
+    handler.addFilter(RepeatFilter(*_REPETITIVE))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

@@ -118,6 +118,9 @@ class MemoryLedger:
     async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
         """One process only: nobody else can have taken it over."""
 
+    async def confirm_awake(self, request: VerifiedRequest, begun: Begin) -> None:
+        """It does not sleep either."""
+
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
         self.attempts[begun.job] += 1
         attempt = self.attempts[begun.job]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -46,7 +47,7 @@ from tests.support.job_records import (
     verified,
 )
 from tests.support.redis_server import native_redis
-from tests.support.waiting import eventually, redis_answers
+from tests.support.waiting import eventually, redis_answers, until
 from tests.support.whole_table import declare_whole
 
 LEASE = timedelta(milliseconds=300)
@@ -87,6 +88,14 @@ class MarkedLog:
 
 
 MADE: list[Attempts] = []
+
+
+def fall_asleep(sleeper: Attempts) -> None:
+    """What SIGSTOP leaves: a lease that runs out, since its heart has not beaten for long."""
+    leases = sleeper._leases
+    assert leases._heartbeat is not None
+    leases._heartbeat.cancel()
+    leases._answered_at -= 2 * LEASE.total_seconds()
 
 
 @pytest.fixture(autouse=True)
@@ -523,6 +532,34 @@ async def test_begin_of_suspects_when_nobody_has_begun_goes_on_once_the_log_is_f
 
     assert verdict.attempt == 1
     assert log.asked == 1
+
+
+async def test_who_slept_after_begin_asks_again_before_it_says_started(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, at = ask(tenant)
+    async with living(redis) as sleeper, living(redis) as other:
+        held = await begun(sleeper, request, at)
+        await until(lambda: sleeper._leases.is_steady)
+        await sleeper.confirm_awake(request, held)
+        fall_asleep(sleeper)
+        fresh = await once_free(other, request, at)
+        assert isinstance(fresh, Begin)
+
+        with pytest.raises(Busy):
+            await sleeper.confirm_awake(request, held)
+        await other.confirm_awake(request, fresh)
+
+
+async def test_begin_of_who_slept_over_the_answer_is_busy(redis: RedisClient, tenant: str) -> None:
+    request, at = ask(tenant)
+    async with living(redis) as sleeper:
+        asking = asyncio.create_task(sleeper.begin(request, at))
+        await asyncio.sleep(0)
+        time.sleep(2 * LEASE.total_seconds())  # noqa: ASYNC251 - all of the process, as SIGSTOP
+
+        with pytest.raises(Busy):
+            await asking
 
 
 async def test_begin_of_suspects_when_the_table_is_incomplete_is_busy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -141,15 +142,19 @@ class Attempts:
         """
         owner = owner_of(self._instance, delivery)
         asking = _Asking(request, delivery, owner, made, even_early)
+        asked_at = asyncio.get_running_loop().time()
         try:
             reply = await self._ask(asking, *self._known_proof(asking))
             if reply[0] == b"doubt":
                 needed = Proof(int(reply[1]))
                 epoch = await self._settle(asking, needed, until_ms=int(reply[2]))
+                asked_at = asyncio.get_running_loop().time()
                 reply = await self._ask(asking, needed, epoch)
         except TableAway:
             self._leases.note_silence()
             return self._begin_blind(asking)
+        if self._leases.has_lapsed_since(asked_at):
+            raise _wait("the answer came so late that others may have begun this job since", 0)
         return self._answer(asking, reply)
 
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
@@ -206,6 +211,14 @@ class Attempts:
                 await self._redis.hset(ledger, "dead", f"{reason}:{code}")
         except TableAway:
             log.warning("attempt.condemned_unrecorded", job=begun.job, attempt=begun.attempt)
+
+    async def confirm_awake(self, request: VerifiedRequest, begun: Begin) -> None:
+        """`confirm` before `started`, where this process may have slept since `begin`; else free.
+
+        A `started` of who lost the job while it slept would take the place of another's.
+        """
+        if self._leases.may_have_lapsed:
+            await self.confirm(request, begun)
 
     async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:
         """Make sure that the attempt is still ours: between `started` and the call.

@@ -54,6 +54,17 @@ class Leases:
             return False
         return now - self._steady_since >= self._lease_s
 
+    @property
+    def may_have_lapsed(self) -> bool:
+        """Whether no beat came through for so long that others may think us dead: we slept."""
+        if self._steady_since is None:  # Redis is away, or nobody has beaten yet: that is known
+            return False
+        return self.has_lapsed_since(self._answered_at)
+
+    def has_lapsed_since(self, then: float) -> bool:
+        """The same, of a moment on the clock of the running loop."""
+        return asyncio.get_running_loop().time() - then > self._lease_s * _LONGEST_GAP
+
     async def start(self) -> None:
         """Begin to beat."""
         if self._heartbeat is None:

@@ -68,6 +68,10 @@ class AttemptLedger(Protocol):
         """Make sure, before a call is paid, that nobody has taken the job over; else `Busy`."""
         ...
 
+    async def confirm_awake(self, request: VerifiedRequest, begun: Begin) -> None:
+        """The same before `started`, where this process may have slept."""
+        ...
+
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
         """A further attempt within the same delivery."""
         ...
@@ -134,6 +138,7 @@ class JobUnderWay:
         Raises:
             Busy: another worker has taken the job over; do not call.
         """
+        await self._ledger.confirm_awake(self.request, self.begun)
         await self.emitter.started(
             task=self.request.task,
             worker=self._worker,

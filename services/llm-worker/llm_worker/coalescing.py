@@ -1,4 +1,8 @@
-"""Fewer, larger delta events: the first piece at once, then one per interval or token count."""
+"""Fewer, larger delta events: the first piece at once, then one per interval or token count.
+
+Many streams at once share what a process sends: each of its events then carries more, and comes
+less often.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from penstock_contracts.parts import Delta, ReasoningDelta, RefusalDelta, TextDe
 
 from llm_worker.ports import Batch, Piece
 
-__all__ = ["Coalescer", "CoalescingPolicy"]
+__all__ = ["Coalescer", "CoalescingPolicy", "DeltaPace"]
 
 _MAX_EVENT_CHARS = 64 * 1024
 """A delta event stays far below the record limit, even where every character is escaped in JSON."""
@@ -21,16 +25,42 @@ _MAX_EVENT_CHARS = 64 * 1024
 _SLOTS = 5
 """All streams of a process send in so many groups per interval. The events of a group leave in one
 request and are read in one answer; each on its own would wake producer, broker and readers."""
+_EARLY_S = 0.001
+"""uvloop's timers have this step: who slept until an event is due may be back so early."""
 _ROUNDING = 1e-6
 """Loop times are floats: what is a hair before a slot is in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoalescingPolicy:
-    """How long and how much may be held back."""
+    """How long and how much may be held back.
+
+    Attributes:
+        interval: between two events of a stream.
+        longest_interval: the same while streams are so many that they would send more than
+            `events_per_s` together.
+    """
 
     interval: timedelta = timedelta(milliseconds=25)
+    longest_interval: timedelta = timedelta(milliseconds=100)
+    events_per_s: int = 1_500
     max_tokens: int = 64
+
+
+class DeltaPace:
+    """The interval that all streams of a process keep, by their number. One per process."""
+
+    def __init__(self, policy: CoalescingPolicy) -> None:
+        self._shortest_s = policy.interval.total_seconds()
+        self._longest_s = max(self._shortest_s, policy.longest_interval.total_seconds())
+        self._each_s = 1 / policy.events_per_s
+        self.max_tokens = policy.max_tokens
+        self.open_streams = 0
+
+    @property
+    def interval_s(self) -> float:
+        """Between two events of a stream, now."""
+        return min(max(self._shortest_s, self.open_streams * self._each_s), self._longest_s)
 
 
 class Coalescer:
@@ -44,37 +74,37 @@ class Coalescer:
     def __init__(
         self,
         emit: Callable[[Sequence[Delta]], None],
-        policy: CoalescingPolicy,
+        pace: DeltaPace,
         *,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """`loop` None: the running one."""
         self._emit = emit
-        self._interval_s = policy.interval.total_seconds()
-        self._slot_s = self._interval_s / _SLOTS
-        self._max_tokens = policy.max_tokens
+        self._pace = pace
+        self._is_open = True
+        pace.open_streams += 1
         self._held: list[Piece] = []
         self._chars = 0
         self._due = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
         self._loop = loop or asyncio.get_running_loop()
 
-    def add(self, batch: Batch) -> None:
-        """Take the pieces of a batch; emit what is due."""
+    def add(self, batch: Batch) -> float:
+        """Take the pieces of a batch, emit what is due; gives the loop time of the next event."""
         for part in batch:
             if isinstance(part, Piece):
                 self._held.append(part)
                 self._chars += len(part.text)
-        if not self._held:
-            return
-        if (
-            len(self._held) >= self._max_tokens
-            or self._chars >= _MAX_EVENT_CHARS
-            or self._loop.time() >= self._due
-        ):
-            self.flush()
-        elif self._timer is None:
-            self._timer = self._loop.call_at(self._due, self.flush)
+        if self._held:
+            if (
+                len(self._held) >= self._pace.max_tokens
+                or self._chars >= _MAX_EVENT_CHARS
+                or self._loop.time() >= self._due - _EARLY_S
+            ):
+                self.flush()
+            elif self._timer is None:
+                self._timer = self._loop.call_at(self._due, self.flush)
+        return self._due
 
     def flush(self) -> None:
         """Emit what is held, now."""
@@ -82,8 +112,10 @@ class Coalescer:
         if not self._held:
             return
         held, self._held, self._chars = self._held, [], 0
-        slot = math.floor(self._loop.time() / self._slot_s + _ROUNDING)
-        self._due = slot * self._slot_s + self._interval_s
+        interval_s = self._pace.interval_s
+        slot_s = interval_s / _SLOTS
+        slot = math.floor(self._loop.time() / slot_s + _ROUNDING) if slot_s else 0
+        self._due = slot * slot_s + interval_s
         for deltas in _split(joined(held)):
             self._emit(deltas)
 
@@ -91,6 +123,8 @@ class Coalescer:
         """Drop what is held and stop the timer; works twice."""
         self._stop_timer()
         self._held = []
+        self._pace.open_streams -= self._is_open
+        self._is_open = False
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -16,7 +16,8 @@ import orjson
 
 from llm_worker.chunks import ChunkReader
 from llm_worker.errors import Permanent, ProviderFault, Transient
-from llm_worker.ports import Batch, Call
+from llm_worker.ports import Batch, Call, Sink
+from llm_worker.provider_body import ProviderBody
 from llm_worker.provider_status import fault_of_status
 from llm_worker.providers_file import ProviderEntry
 from llm_worker.slots import Slots
@@ -63,15 +64,15 @@ class _FirstSeen:
 
     __slots__ = ("_on_first", "_sink")
 
-    def __init__(self, sink: Callable[[Batch], None], on_first: Callable[[], None]) -> None:
+    def __init__(self, sink: Sink, on_first: Callable[[], None]) -> None:
         self._sink = sink
         self._on_first: Callable[[], None] | None = on_first
 
-    def __call__(self, batch: Batch) -> None:
+    def __call__(self, batch: Batch) -> float:
         if self._on_first is not None:
             self._on_first()
             self._on_first = None
-        self._sink(batch)
+        return self._sink(batch)
 
 
 class OpenAIProvider:
@@ -108,9 +109,7 @@ class OpenAIProvider:
         """Close all connections; works twice."""
         await self._client.close()
 
-    async def run(
-        self, call: Call, sink: Callable[[Batch], None], *, on_sent: Callable[[], None]
-    ) -> None:
+    async def run(self, call: Call, sink: Sink, *, on_sent: Callable[[], None]) -> None:
         """Run a call; see the port."""
         entry = self._entry
         reader = ChunkReader(
@@ -149,18 +148,21 @@ class OpenAIProvider:
             )
 
     async def _read(
-        self, call: Call, reader: ChunkReader, deadlines: _Deadlines, sink: Callable[[Batch], None]
+        self, call: Call, reader: ChunkReader, deadlines: _Deadlines, sink: Sink
     ) -> None:
         loop = asyncio.get_running_loop()
         response = await self._open(call)
         try:
-            async for data in response.aiter_raw():
+            body = ProviderBody(response)
+            while data := await body.read():
                 batch = reader.feed(data)
-                if batch:
-                    deadlines.saw_piece(loop.time())
-                    sink(batch)
                 if reader.is_done:
                     deadlines.saw_done(loop.time())
+                    if batch:
+                        sink(batch)
+                elif batch:
+                    deadlines.saw_piece(loop.time())
+                    await body.rest(until=sink(batch))
         except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
             if reader.is_done or reader.is_finished:
                 return

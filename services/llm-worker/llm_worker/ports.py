@@ -19,6 +19,7 @@ __all__ = [
     "Piece",
     "PriceTable",
     "Provider",
+    "Sink",
     "Tokens",
 ]
 
@@ -79,16 +80,17 @@ class Tokens(NamedTuple):
 
 Batch = list[Piece | Finish | Tokens]
 
+Sink = Callable[[Batch], float]
+"""Takes what has arrived, never empty; gives the loop time until which more may gather."""
+
 
 class Provider(Protocol):
     """A place where models run."""
 
     name: str
 
-    async def run(
-        self, call: Call, sink: Callable[[Batch], None], *, on_sent: Callable[[], None]
-    ) -> None:
-        """Run a call; `sink` gets what has arrived, one batch per read, never empty.
+    async def run(self, call: Call, sink: Sink, *, on_sent: Callable[[], None]) -> None:
+        """Run a call; `sink` gets what has arrived, one batch per read.
 
         `on_sent` is called just before the request leaves: from there on it may be charged. Before
         that the call may wait for a free slot.

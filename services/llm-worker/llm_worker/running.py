@@ -18,7 +18,7 @@ from penstock_kit.jobs.under_way import DeadlinePassed, Ended, Ending, JobUnderW
 
 from llm_worker.assembly import Answer
 from llm_worker.billing import Bill
-from llm_worker.coalescing import Coalescer, CoalescingPolicy
+from llm_worker.coalescing import Coalescer, DeltaPace
 from llm_worker.dialogue import messages_for, next_state
 from llm_worker.errors import BadAnswer, ProviderFault
 from llm_worker.formats import generated, repair_request
@@ -46,7 +46,7 @@ class RunnerParts:
     catalog: Providers
     prices: PriceTable
     conversations: Conversations
-    coalescing: CoalescingPolicy
+    delta_pace: DeltaPace
     metrics: LlmMetrics
     clock: Clock
     kept_messages: Callable[[str], int]
@@ -157,14 +157,14 @@ class JobRun:
         self, provider: Provider, call: Call, *, price: str | None, alias: str
     ) -> Answer:
         answer = Answer()
-        coalescer = Coalescer(self._job.emitter.delta, self._parts.coalescing)
+        coalescer = Coalescer(self._job.emitter.delta, self._parts.delta_pace)
         observed = self._parts.metrics.call(alias, provider.name)
         was_charged = False
 
-        def sink(batch: Batch) -> None:
+        def sink(batch: Batch) -> float:
             answer.add(batch)
-            coalescer.add(batch)
             observed.arrived()
+            return coalescer.add(batch)
 
         def on_sent() -> None:
             self._job.about_to_pay()

@@ -46,6 +46,18 @@ class LlmWorkerGroup(Group):
         le=timedelta(seconds=1),
         description="Shortest time between two delta events of a job; the first goes at once.",
     )
+    delta_interval_busy: timedelta = Field(
+        default=timedelta(milliseconds=100),
+        ge=timedelta(0),
+        le=timedelta(seconds=1),
+        description="What that time may grow to while many streams are open in a process.",
+    )
+    deltas_per_second: int = Field(
+        default=1_500,
+        ge=1,
+        description="Delta events of all streams of a process together: streams that would send"
+        " more send larger ones instead.",
+    )
     delta_tokens: int = Field(
         default=64, ge=1, le=1024, description="A delta event goes out when it has so many tokens."
     )

@@ -30,7 +30,7 @@ from penstock_kit.telemetry.metrics import Metrics
 from penstock_kit.telemetry.redaction import Redactor
 from penstock_kit.telemetry.tracing import TraceContext
 
-from llm_worker.coalescing import CoalescingPolicy
+from llm_worker.coalescing import CoalescingPolicy, DeltaPace
 from llm_worker.handlers import LlmWork
 from llm_worker.metrics import LlmMetrics
 from llm_worker.ports import Conversations, PriceTable, Provider
@@ -178,7 +178,14 @@ def _runner_parts(around: Surroundings, own: LlmWorkerGroup, metrics: LlmMetrics
         catalog=around.catalog,
         prices=around.prices,
         conversations=around.conversations,
-        coalescing=CoalescingPolicy(interval=own.delta_interval, max_tokens=own.delta_tokens),
+        delta_pace=DeltaPace(
+            CoalescingPolicy(
+                interval=own.delta_interval,
+                longest_interval=own.delta_interval_busy,
+                events_per_s=own.deltas_per_second,
+                max_tokens=own.delta_tokens,
+            )
+        ),
         metrics=metrics,
         clock=around.clock,
         kept_messages=own.kept_messages,

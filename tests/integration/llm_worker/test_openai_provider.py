@@ -57,10 +57,40 @@ def a_call(script: str = "", *, timeout_s: float = 10, **options: Any) -> Call:
     )
 
 
-async def answer_to(provider: OpenAIProvider, call: Call) -> Answer:
+async def answer_to(provider: OpenAIProvider, call: Call, *, rest_s: float = 0.0) -> Answer:
+    """The answer by a reader that rests so long after each batch."""
     answer = Answer()
-    await provider.run(call, answer.add, on_sent=lambda: None)
+
+    def sink(batch: Batch) -> float:
+        answer.add(batch)
+        return asyncio.get_running_loop().time() + rest_s
+
+    await provider.run(call, sink, on_sent=lambda: None)
     return answer
+
+
+async def test_reader_that_rests_gets_all_and_is_woken_by_the_end(
+    connect: Callable[..., OpenAIProvider],
+) -> None:
+    async with asyncio.timeout(10):
+        answer = await answer_to(connect(), a_call("tokens=20;rate=200"), rest_s=3600)
+
+    assert len(answer.choices()[0].text.split()) == 20
+
+
+async def test_what_came_before_a_break_is_read_also_by_a_reader_that_rested(
+    connect: Callable[..., OpenAIProvider],
+) -> None:
+    answer = Answer()
+
+    def sink(batch: Batch) -> float:
+        answer.add(batch)
+        return asyncio.get_running_loop().time() + 0.5
+
+    with pytest.raises(Transient):
+        await connect().run(a_call("tokens=20;rate=200;cut=7"), sink, on_sent=lambda: None)
+
+    assert len(answer.choices()[0].text.split()) == 7
 
 
 async def test_stream_when_all_is_well_gives_text_finish_and_usage(
@@ -216,9 +246,10 @@ async def test_more_calls_than_slots_wait_their_turn(
     provider = connect(max_concurrency=2)
     most = 0
 
-    def watch(_batch: Batch) -> None:
+    def watch(_batch: Batch) -> float:
         nonlocal most
         most = max(most, server.journal.running)
+        return 0.0
 
     await asyncio.gather(
         *(provider.run(a_call("tokens=3;rate=100"), watch, on_sent=lambda: None) for _ in range(6))

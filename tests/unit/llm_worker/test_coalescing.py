@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from llm_worker.coalescing import Coalescer, CoalescingPolicy, joined
+from llm_worker.coalescing import Coalescer, CoalescingPolicy, DeltaPace, joined
 from llm_worker.ports import Finish, Piece
 from penstock_contracts.codec import encode_model
 from penstock_contracts.parts import Delta, TextDelta, ToolCallDelta
@@ -70,7 +70,7 @@ def text(value: str) -> Piece:
 
 async def test_first_piece_goes_at_once_and_the_next_are_held() -> None:
     events = Events()
-    coalescer = Coalescer(events, CoalescingPolicy(interval=LONG))
+    coalescer = Coalescer(events, DeltaPace(CoalescingPolicy(interval=LONG)))
 
     for word in "abc":
         coalescer.add([text(word)])
@@ -82,7 +82,7 @@ async def test_first_piece_goes_at_once_and_the_next_are_held() -> None:
 
 async def test_held_pieces_go_when_the_interval_is_over() -> None:
     events = Events()
-    coalescer = Coalescer(events, CoalescingPolicy(interval=timedelta(milliseconds=5)))
+    coalescer = Coalescer(events, DeltaPace(CoalescingPolicy(interval=timedelta(milliseconds=5))))
     coalescer.add([text("a")])
     events.changed.clear()
 
@@ -98,7 +98,7 @@ async def test_streams_of_one_slot_go_on_at_one_moment() -> None:
 
     for began_ms in (1001, 1003, 1004, 1006):
         loop.now_s = began_ms / 1000
-        coalescer = Coalescer(Events(), CoalescingPolicy(), loop=loop)
+        coalescer = Coalescer(Events(), DeltaPace(CoalescingPolicy()), loop=loop)
         coalescer.add([text("a")])
         coalescer.add([text("b")])
     moments = [round(at * 1000, 6) for at in loop.asked]
@@ -108,7 +108,7 @@ async def test_streams_of_one_slot_go_on_at_one_moment() -> None:
 
 async def test_a_stream_keeps_its_interval_from_slot_to_slot() -> None:
     loop = SlottedLoop()
-    coalescer = Coalescer(Events(), CoalescingPolicy(), loop=loop)
+    coalescer = Coalescer(Events(), DeltaPace(CoalescingPolicy()), loop=loop)
     loop.now_s = 7.013
     coalescer.add([text("a")])
 
@@ -121,9 +121,42 @@ async def test_a_stream_keeps_its_interval_from_slot_to_slot() -> None:
     assert {after - before for before, after in pairwise(moments)} == {25}
 
 
+async def test_interval_grows_with_the_number_of_streams_up_to_its_bound_and_shrinks_again() -> (
+    None
+):
+    pace = DeltaPace(CoalescingPolicy())
+    intervals_ms = {}
+
+    streams: list[Coalescer] = []
+    for count in (1, 37, 60, 150, 400):
+        streams += [Coalescer(Events(), pace) for _ in range(count - len(streams))]
+        intervals_ms[count] = round(pace.interval_s * 1000)
+    for stream in streams:
+        stream.close()
+        stream.close()
+
+    assert intervals_ms == {1: 25, 37: 25, 60: 40, 150: 100, 400: 100}
+    assert pace.open_streams == 0
+    assert pace.interval_s == 0.025
+
+
+async def test_streams_of_a_busy_process_send_less_often() -> None:
+    loop, pace = SlottedLoop(), DeltaPace(CoalescingPolicy())
+    loop.now_s = 1.0
+    others = [Coalescer(Events(), pace, loop=loop) for _ in range(89)]
+    coalescer = Coalescer(Events(), pace, loop=loop)
+
+    coalescer.add([text("a")])
+    coalescer.add([text("b")])
+
+    assert [round(at, 6) for at in loop.asked] == [1.056]
+    for stream in (*others, coalescer):
+        stream.close()
+
+
 async def test_held_pieces_go_when_there_are_enough() -> None:
     events = Events()
-    coalescer = Coalescer(events, CoalescingPolicy(interval=LONG, max_tokens=3))
+    coalescer = Coalescer(events, DeltaPace(CoalescingPolicy(interval=LONG, max_tokens=3)))
 
     for word in "abcdef":
         coalescer.add([text(word)])
@@ -133,7 +166,7 @@ async def test_held_pieces_go_when_there_are_enough() -> None:
 
 async def test_flush_when_nothing_is_held_sends_nothing() -> None:
     events = Events()
-    coalescer = Coalescer(events, CoalescingPolicy())
+    coalescer = Coalescer(events, DeltaPace(CoalescingPolicy()))
 
     coalescer.add([Finish(0, "stop")])
     coalescer.flush()
@@ -143,7 +176,7 @@ async def test_flush_when_nothing_is_held_sends_nothing() -> None:
 
 async def test_close_drops_what_is_held_and_stops_the_timer() -> None:
     events = Events()
-    coalescer = Coalescer(events, CoalescingPolicy(interval=LONG))
+    coalescer = Coalescer(events, DeltaPace(CoalescingPolicy(interval=LONG)))
     coalescer.add([text("a"), text("b")])
     coalescer.add([text("c")])
 
@@ -156,7 +189,7 @@ async def test_close_drops_what_is_held_and_stops_the_timer() -> None:
 
 async def test_piece_larger_than_an_event_is_cut_without_a_loss() -> None:
     events = Events()
-    coalescer = Coalescer(events, CoalescingPolicy())
+    coalescer = Coalescer(events, DeltaPace(CoalescingPolicy()))
     long = "\x00é" * 100_000
 
     coalescer.add([Piece("tool_call", 0, long, 0, "call", "f"), text(long)])

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
-__all__ = ["EAGER", "GATHERING", "UNHURRIED", "FetchPace", "FetchWait"]
+__all__ = ["CROWDED", "EAGER", "GATHERING", "UNHURRIED", "FetchPace", "FetchWait"]
 
 _WINDOW_S: Final = 0.1
 """Events are counted over so long; a burst is answered at once for that time."""
-_BUSY_PER_S: Final = 800
-"""About twenty streams of tokens. A fetch costs as much CPU as thirty events, so one per event
-would be most of a busy reader's work."""
+_BUSY_PER_S: Final = 250
+"""About six streams of tokens. A fetch costs as much CPU as thirty events, here and at the broker,
+so one per event would be most of a busy reader's work."""
+_CROWDED_PER_S: Final = 1_000
+"""From here on streams wait for processors, not for fetches: fewer of these make all faster."""
 _STEADY_PER_S: Final = 40
 """Below, one fetch per event costs nobody much, and an empty topic is asked rarely."""
 
@@ -34,8 +36,10 @@ EAGER: Final = FetchWait(min_bytes=1, max_wait_ms=100)
 """An answer as soon as there is anything; a resumed partition joins the next fetch, which bounds
 its delay."""
 GATHERING: Final = FetchWait(min_bytes=64 * 1024, max_wait_ms=5)
-"""Events wait 2.5 ms on average, far less than they would for a processor that is busy fetching."""
-UNHURRIED: Final = FetchWait(min_bytes=64 * 1024, max_wait_ms=25)
+"""Events wait 2.5 ms on average, about what they would for a processor that is busy fetching."""
+CROWDED: Final = FetchWait(min_bytes=64 * 1024, max_wait_ms=10)
+"""The same with twice as many events at once."""
+UNHURRIED: Final = FetchWait(min_bytes=64 * 1024, max_wait_ms=50)
 """Who begins to listen has the next events so late at most, once."""
 
 
@@ -69,4 +73,6 @@ class FetchPace:
 def _wait_for(per_s: float, *, has_listeners: bool) -> FetchWait:
     if not has_listeners and per_s >= _STEADY_PER_S:
         return UNHURRIED
+    if per_s >= _CROWDED_PER_S:
+        return CROWDED
     return GATHERING if per_s >= _BUSY_PER_S else EAGER

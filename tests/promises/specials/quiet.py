@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -23,11 +24,24 @@ __all__ = ["run_quiet", "run_soak"]
 _REPLICAS = {"recorder": 1, "llm-worker": 2, "notifier": 1, "gateway": 1}
 _LONG = "tokens=160;rate=8"
 """Twenty seconds: beyond the session (6 s), `max.poll` (10 s) and the lease (10 s)."""
+_CROWD = 22_000
+"""More than what two workers remember of 10,000 attempts each, and a tail of 20,000 events."""
+_CROWD_S = 190.0
+"""Less than the third of a soak that is not judged."""
 
 
-def run_quiet(folder: Path, *, seconds: float = 40.0, long_jobs: int = 16) -> list[Verdict]:
-    """Verdicts of P5, P10 and P20."""
-    evidence = Evidence(asyncio.run(_run(folder, seconds=seconds, long_jobs=long_jobs)))
+def run_quiet(folder: Path) -> list[Verdict]:
+    """Verdicts of P5, P10 and P20, the last for runaway growth only."""
+    return _judged(folder, _jobs(40.0, long_jobs=16))
+
+
+def run_soak(folder: Path) -> list[Verdict]:
+    """The same for ten minutes: the promised slope of P20, once every bounded cache is full."""
+    return _judged(folder, [*_crowd(), *_jobs(600.0, long_jobs=16, first=_CROWD)])
+
+
+def _judged(folder: Path, jobs: list[PlannedJob]) -> list[Verdict]:
+    evidence = Evidence(asyncio.run(_run(folder, jobs)))
     return [
         check_long_jobs(evidence),
         check_retries(evidence, is_quiet=True),
@@ -36,12 +50,7 @@ def run_quiet(folder: Path, *, seconds: float = 40.0, long_jobs: int = 16) -> li
     ]
 
 
-def run_soak(folder: Path) -> list[Verdict]:
-    """The same for ten minutes: the promised slope of P20."""
-    return run_quiet(folder, seconds=600.0, long_jobs=16)
-
-
-async def _run(folder: Path, *, seconds: float, long_jobs: int) -> Path:
+async def _run(folder: Path, jobs: list[PlannedJob]) -> Path:
     layout = Layout(
         folder=folder,
         ports=Ports.pick_for(_REPLICAS),
@@ -49,7 +58,6 @@ async def _run(folder: Path, *, seconds: float, long_jobs: int) -> Path:
         skew_s={"llm-worker-2": 3600.0},
         victim="llm-worker-2",
     )
-    jobs = _jobs(seconds, long_jobs)
     async with (
         running_stack(layout) as stack,
         running_load(stack, seed=1) as load,
@@ -61,7 +69,21 @@ async def _run(folder: Path, *, seconds: float, long_jobs: int) -> Path:
     return layout.evidence
 
 
-def _jobs(seconds: float, long_jobs: int) -> list[PlannedJob]:
+def _crowd() -> list[PlannedJob]:
+    return [
+        PlannedJob(
+            number=n,
+            kind="crowd",
+            key=f"crowd-{n}",
+            at_s=n * _CROWD_S / _CROWD,
+            script="tokens=3;rate=500;ttft_ms=5",
+        )
+        for n in range(1, _CROWD + 1)
+    ]
+
+
+def _jobs(seconds: float, *, long_jobs: int, first: int = 0) -> list[PlannedJob]:
+    """Numbered after `first`."""
     per_s = 12
     mix = Mix(
         **{
@@ -74,10 +96,10 @@ def _jobs(seconds: float, long_jobs: int) -> list[PlannedJob]:
         }
     )
     random = Random("quiet")
-    jobs = draw_jobs(1, mix)
+    jobs = [replace(job, number=first + job.number) for job in draw_jobs(1, mix)]
     jobs += [
         PlannedJob(
-            number=len(jobs) + n + 1,
+            number=first + len(jobs) + n + 1,
             kind="long",
             key=f"long-{n}",
             at_s=random.uniform(0, seconds / 2),

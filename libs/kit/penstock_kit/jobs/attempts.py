@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 _MAX_WAIT_S = 1.0
 """Longest advice to wait: a lease that is let go, or a job that moved on, is noticed within a
 second."""
-_REMEMBERED = 20_000
+_REMEMBERED = 10_000
 """Jobs whose last attempt is kept in the process, for the time while Redis is away."""
 
 

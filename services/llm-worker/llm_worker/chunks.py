@@ -25,7 +25,8 @@ _TRANSIENT_WORDS = (
 class ChunkReader:
     """Collects the lines of one response.
 
-    `is_done` after `[DONE]`, `is_finished` once every choice has its finish reason.
+    `is_done` after `[DONE]`, `is_finished` once every choice has its finish reason. `batch` is what
+    the last `feed` made, also if that raised: it came before the fault.
     Counts what it has seen, so that a stream that was cut can be booked.
 
     Source: the event stream format of WHATWG HTML, section 9.2, as far as OpenAI-compatible servers
@@ -41,6 +42,7 @@ class ChunkReader:
         self.bytes_read = 0
         self.pieces_read = 0
         self.is_done = False
+        self.batch: Batch = []
 
     @property
     def is_finished(self) -> bool:
@@ -54,10 +56,11 @@ class ChunkReader:
             Transient: no event stream, or an error that may pass, inside the stream.
             Permanent: an error that will not, or a response beyond its limits.
         """
+        batch: Batch = []
+        self.batch = batch
         self.bytes_read += len(data)
         if self.bytes_read > self._max_bytes:
             raise _too_large(f"{self._max_bytes} bytes")
-        batch: Batch = []
         end = data.rfind(b"\n")
         if end < 0:
             self._rest += data

@@ -38,7 +38,7 @@ class CoalescingPolicy:
     Attributes:
         interval: between two events of a stream.
         longest_interval: the same while streams are so many that they would send more than
-            `events_per_s` together.
+            `events_per_s` together; beyond that they do.
     """
 
     interval: timedelta = timedelta(milliseconds=25)
@@ -55,12 +55,20 @@ class DeltaPace:
         self._longest_s = max(self._shortest_s, policy.longest_interval.total_seconds())
         self._each_s = 1 / policy.events_per_s
         self.max_tokens = policy.max_tokens
-        self.open_streams = 0
+        self._streams = 0
+
+    def joined(self) -> None:
+        """A stream has sent its first event."""
+        self._streams += 1
+
+    def left(self) -> None:
+        """It is over."""
+        self._streams -= 1
 
     @property
     def interval_s(self) -> float:
         """Between two events of a stream, now."""
-        return min(max(self._shortest_s, self.open_streams * self._each_s), self._longest_s)
+        return min(max(self._shortest_s, self._streams * self._each_s), self._longest_s)
 
 
 class Coalescer:
@@ -81,8 +89,7 @@ class Coalescer:
         """`loop` None: the running one."""
         self._emit = emit
         self._pace = pace
-        self._is_open = True
-        pace.open_streams += 1
+        self._is_streaming = False
         self._held: list[Piece] = []
         self._chars = 0
         self._due = float("-inf")
@@ -112,9 +119,15 @@ class Coalescer:
         if not self._held:
             return
         held, self._held, self._chars = self._held, [], 0
+        if not self._is_streaming:
+            self._is_streaming = True
+            self._pace.joined()
+        now = self._loop.time()
+        if self._due - _EARLY_S <= now < self._due:
+            now = self._due  # or it would count as of the slot before
         interval_s = self._pace.interval_s
         slot_s = interval_s / _SLOTS
-        slot = math.floor(self._loop.time() / slot_s + _ROUNDING) if slot_s else 0
+        slot = math.floor(now / slot_s + _ROUNDING) if slot_s else 0
         self._due = slot * slot_s + interval_s
         for deltas in _split(joined(held)):
             self._emit(deltas)
@@ -123,8 +136,9 @@ class Coalescer:
         """Drop what is held and stop the timer; works twice."""
         self._stop_timer()
         self._held = []
-        self._pace.open_streams -= self._is_open
-        self._is_open = False
+        if self._is_streaming:
+            self._is_streaming = False
+            self._pace.left()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -155,14 +155,13 @@ class OpenAIProvider:
         try:
             body = ProviderBody(response)
             while data := await body.read():
-                batch = reader.feed(data)
+                due = _handed_on(reader, data, sink)
                 if reader.is_done:
                     deadlines.saw_done(loop.time())
-                    if batch:
-                        sink(batch)
-                elif batch:
-                    deadlines.saw_piece(loop.time())
-                    await body.rest(until=sink(batch))
+                elif reader.batch:
+                    now = loop.time()
+                    deadlines.saw_piece(now)
+                    await body.rest(until=min(due, now + deadlines.idle_s / 2))
         except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
             if reader.is_done or reader.is_finished:
                 return
@@ -258,6 +257,17 @@ class OpenAIProvider:
             kind="timeout_error",
             was_charged=True,
         )
+
+
+def _handed_on(reader: ChunkReader, data: bytes, sink: Sink) -> float:
+    """Read, and hand on what came before a fault, too; until when more may gather."""
+    due = 0.0
+    try:
+        reader.feed(data)
+    finally:
+        if reader.batch:
+            due = sink(reader.batch)
+    return due
 
 
 def _headers(call: Call) -> dict[str, str]:

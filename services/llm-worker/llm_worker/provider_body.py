@@ -33,14 +33,19 @@ class ProviderBody:
         """
         try:
             return await self._content.readany()
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
             left = self._content._read_nowait(-1)  # noqa: SLF001 - aiohttp would drop it
-            if not left:
-                raise
-            return left
+            if left:
+                return left
+            if isinstance(error, RuntimeError):  # so aiohttp says that it gave up a broken framing
+                raise aiohttp.ClientConnectionError(str(error)) from error
+            raise
 
     async def rest(self, until: float) -> None:
-        """Let more gather until that loop time, or until the last has come."""
+        """Let more gather until that loop time, or until the last has come.
+
+        A connection that breaks meanwhile is noticed by the next `read`.
+        """
         loop = asyncio.get_running_loop()
         if until <= loop.time() or self._content.is_eof():
             return

@@ -56,10 +56,13 @@ class LlmWorkerGroup(Group):
         default=1_500,
         ge=1,
         description="Delta events of all streams of a process together: streams that would send"
-        " more send larger ones instead.",
+        " more send larger ones instead, as far as DELTA_INTERVAL_BUSY allows.",
     )
     delta_tokens: int = Field(
-        default=64, ge=1, le=1024, description="A delta event goes out when it has so many tokens."
+        default=64,
+        ge=1,
+        le=1024,
+        description="A delta event goes out when so many tokens have been read.",
     )
     conversation_messages: int = Field(
         default=10, ge=2, le=200, description="Messages of a conversation that a call gets along."

@@ -93,6 +93,22 @@ async def test_what_came_before_a_break_is_read_also_by_a_reader_that_rested(
     assert len(answer.choices()[0].text.split()) == 7
 
 
+async def test_what_came_before_a_fault_in_the_stream_is_handed_on_with_it(
+    connect: Callable[..., OpenAIProvider],
+) -> None:
+    answer = Answer()
+
+    def sink(batch: Batch) -> float:
+        answer.add(batch)
+        return asyncio.get_running_loop().time() + 0.5
+
+    with pytest.raises(Transient) as caught:
+        await connect().run(a_call("tokens=20;rate=200;error=5"), sink, on_sent=lambda: None)
+
+    assert caught.value.code == "provider_stream_error"
+    assert len(answer.choices()[0].text.split()) == 5
+
+
 async def test_stream_when_all_is_well_gives_text_finish_and_usage(
     connect: Callable[..., OpenAIProvider], server: FakeProvider
 ) -> None:

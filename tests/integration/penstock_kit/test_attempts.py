@@ -551,15 +551,26 @@ async def test_who_slept_after_begin_asks_again_before_it_says_started(
         await other.confirm_awake(request, fresh)
 
 
-async def test_begin_of_who_slept_over_the_answer_is_busy(redis: RedisClient, tenant: str) -> None:
+async def test_who_slept_over_the_answer_to_begin_asks_again_before_it_says_started(
+    redis: RedisClient, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request, at = ask(tenant)
-    async with living(redis) as sleeper:
-        asking = asyncio.create_task(sleeper.begin(request, at))
-        await asyncio.sleep(0)
-        time.sleep(2 * LEASE.total_seconds())  # noqa: ASYNC251 - all of the process, as SIGSTOP
+    sleeper, asked = attempts(redis), []
+    await begun(sleeper, *ask(tenant, 2))  # connected
 
-        with pytest.raises(Busy):
-            await asking
+    async def confirm(_: VerifiedRequest, begun: Begin) -> None:
+        asked.append(begun)
+
+    monkeypatch.setattr(sleeper, "confirm", confirm)
+    beginning = asyncio.create_task(sleeper.begin(request, at))
+    await asyncio.sleep(0)
+    time.sleep(2 * LEASE.total_seconds())  # noqa: ASYNC251 - all of the process, as SIGSTOP
+    held = await beginning
+
+    assert isinstance(held, Begin)
+    await sleeper.confirm_awake(request, held)
+    await sleeper.confirm_awake(request, held)
+    assert asked == [held]
 
 
 async def test_begin_of_suspects_when_the_table_is_incomplete_is_busy(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 from tests.promises.checker.evidence import Call, Event, Evidence
 from tests.promises.checker.fold import TERMINAL, fold
@@ -59,7 +58,7 @@ def _judge(evidence: Evidence) -> tuple[list[str], int]:
         ]
         if before.attempt == again.attempt or _follows_failure(before, again, events):
             continue
-        if _failed_by_itself(before, evidence.accepted.get(before.job, {})):
+        if _failed_by_itself(before, again, evidence):
             continue
         if any(_was_open(one, before, again.at, events) for one in stops.get(worker, [])):
             excused += 1
@@ -123,13 +122,18 @@ def _follows_failure(before: Call, again: Call, events: list[Event]) -> bool:
     )
 
 
-def _failed_by_itself(call: Call, plan: dict[str, Any]) -> bool:
+def _failed_by_itself(before: Call, again: Call, evidence: Evidence) -> bool:
     """Whether the provider did not answer: the next call is the retry that the job is owed anyway.
 
-    Its own log tells, so it counts as well where the broker was away and `retrying` got lost.
+    Its own log tells, so it counts as well where the broker was away and `retrying` got lost. Only
+    the first call of a job fails so, by its script; and it was over when the next began.
     """
-    hung = call.how == "aborted" and "hang=" in plan.get("script", "")
-    return hung or call.how in ("cut", "ended")
+    first = min(evidence.calls[before.job], key=lambda call: call.at)
+    if before is not first or before.ended is None or before.ended > again.at:
+        return False
+    script = evidence.accepted.get(before.job, {}).get("script", "")
+    has_hung = before.how == "aborted" and "hang=" in script
+    return has_hung or before.how in ("cut", "ended")
 
 
 def _was_open(one: Interruption, call: Call, until: float, events: list[Event]) -> bool:

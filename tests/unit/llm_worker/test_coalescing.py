@@ -68,6 +68,13 @@ def text(value: str) -> Piece:
     return Piece("text", 0, value)
 
 
+def streaming(pace: DeltaPace, *, loop: SlottedLoop | None = None) -> Coalescer:
+    """A stream that has sent its first event."""
+    coalescer = Coalescer(Events(), pace, loop=loop)
+    coalescer.add([text("a")])
+    return coalescer
+
+
 async def test_first_piece_goes_at_once_and_the_next_are_held() -> None:
     events = Events()
     coalescer = Coalescer(events, DeltaPace(CoalescingPolicy(interval=LONG)))
@@ -127,23 +134,23 @@ async def test_interval_grows_with_the_number_of_streams_up_to_its_bound_and_shr
     pace = DeltaPace(CoalescingPolicy())
     intervals_ms = {}
 
+    silent = [Coalescer(Events(), pace) for _ in range(100)]
     streams: list[Coalescer] = []
     for count in (1, 37, 60, 150, 400):
-        streams += [Coalescer(Events(), pace) for _ in range(count - len(streams))]
+        streams += [streaming(pace) for _ in range(count - len(streams))]
         intervals_ms[count] = round(pace.interval_s * 1000)
-    for stream in streams:
+    for stream in (*silent, *streams):
         stream.close()
         stream.close()
 
     assert intervals_ms == {1: 25, 37: 25, 60: 40, 150: 100, 400: 100}
-    assert pace.open_streams == 0
     assert pace.interval_s == 0.025
 
 
 async def test_streams_of_a_busy_process_send_less_often() -> None:
     loop, pace = SlottedLoop(), DeltaPace(CoalescingPolicy())
     loop.now_s = 1.0
-    others = [Coalescer(Events(), pace, loop=loop) for _ in range(89)]
+    others = [streaming(pace, loop=loop) for _ in range(89)]
     coalescer = Coalescer(Events(), pace, loop=loop)
 
     coalescer.add([text("a")])
@@ -152,6 +159,18 @@ async def test_streams_of_a_busy_process_send_less_often() -> None:
     assert [round(at, 6) for at in loop.asked] == [1.056]
     for stream in (*others, coalescer):
         stream.close()
+
+
+async def test_a_stream_that_is_woken_a_little_early_keeps_its_interval() -> None:
+    loop = SlottedLoop()
+    coalescer = Coalescer(Events(), DeltaPace(CoalescingPolicy()), loop=loop)
+    loop.now_s = 7.0
+    due = coalescer.add([text("a")])
+
+    loop.now_s = due - 0.0004
+    following = coalescer.add([text("b")])
+
+    assert round(following - due, 6) == 0.025
 
 
 async def test_held_pieces_go_when_there_are_enough() -> None:

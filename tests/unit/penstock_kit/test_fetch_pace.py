@@ -42,7 +42,7 @@ def test_where_nobody_listens_batches_are_larger_until_somebody_does() -> None:
     pace = FetchPace(0.0)
 
     alone = pace.note(10, 0.11, has_listeners=False)
-    heard = pace.note(10, 0.22, has_listeners=True)
+    heard = pace.note(1, 0.14, has_listeners=True)
 
     assert (alone, heard) == (UNHURRIED, EAGER)
 

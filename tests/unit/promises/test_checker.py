@@ -133,24 +133,36 @@ def test_calls_when_the_attempt_failed_and_said_so_then_fine(story: Story) -> No
 
 
 @pytest.mark.parametrize(
-    ("how", "script", "is_kept"),
+    ("how", "script", "over_s", "is_kept"),
     [
-        ("cut", "cut=4;times=1", True),
-        ("ended", "error=2;times=1", True),
-        ("aborted", "hang=4;times=1", True),
-        ("aborted", "tokens=20", False),
-        ("completed", "hang=4;times=1", False),
+        ("cut", "cut=4;times=1", 1, True),
+        ("ended", "error=2;times=1", 1, True),
+        ("aborted", "hang=4;times=1", 1, True),
+        ("aborted", "tokens=20", 1, False),
+        ("completed", "hang=4;times=1", 1, False),
+        ("cut", "cut=4;times=1", 25, False),
     ],
 )
 def test_calls_when_the_provider_itself_failed_and_the_word_of_it_got_lost_then_fine(
-    story: Story, how: str, script: str, is_kept: bool
+    story: Story, how: str, script: str, over_s: float, is_kept: bool
 ) -> None:
     story.job("a", "failing", script=script)
     story.event("a", "started", "1-1", worker="w1")
-    story.call("a", 1, at=T, until=T + 1, how=how)
+    story.call("a", 1, at=T, until=T + over_s, how=how)
     story.call("a", 2, at=T + 20, until=T + 21)
 
     assert check_calls(story.evidence).is_kept is is_kept
+
+
+def test_calls_when_only_the_second_call_was_cut_then_a_third_has_no_excuse(story: Story) -> None:
+    story.job("a", "failing", script="cut=4;times=1")
+    story.event("a", "started", "1-1", worker="w1")
+    story.call("a", 1, at=T, until=T + 1, how="cut")
+    story.call("a", 2, at=T + 5, until=T + 6, how="cut")
+    assert check_calls(story.evidence).is_kept
+
+    story.call("a", 3, at=T + 10, until=T + 11)
+    assert check_calls(story.evidence).is_kept is False
 
 
 def test_at_most_once_when_called_twice_then_broken(story: Story) -> None:

@@ -109,6 +109,8 @@ class Attempts:
         self._begin = ScriptLine(redis, script_source("begin"))
         self._finish = ScriptLine(redis, script_source("finish"))
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._late: set[str] = set()
+        """Owners of attempts whose `begin` was answered so late that their leases may be over."""
 
     async def start(self) -> None:
         """Begin the heartbeat."""
@@ -152,9 +154,11 @@ class Attempts:
                 reply = await self._ask(asking, needed, epoch)
         except TableAway:
             self._leases.note_silence()
+            if self._leases.may_lapse_since(asked_at):
+                raise _wait("this process slept; others may have begun this job since", 0) from None
             return self._begin_blind(asking)
-        if self._leases.has_lapsed_since(asked_at):
-            raise _wait("the answer came so late that others may have begun this job since", 0)
+        if self._leases.may_lapse_since(asked_at):
+            self._late.add(owner)
         return self._answer(asking, reply)
 
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
@@ -186,6 +190,7 @@ class Attempts:
                 what became of the call; a job that may be charged at most once is lost then.
         """
         self._leases.drop(begun)
+        self._late.discard(begun.owner)
         self._remember(begun, status)
         ended = status.value if status is not None else ""
         due_ms = "" if retry_in is None else int(retry_in.total_seconds() * 1000)
@@ -213,11 +218,13 @@ class Attempts:
             log.warning("attempt.condemned_unrecorded", job=begun.job, attempt=begun.attempt)
 
     async def confirm_awake(self, request: VerifiedRequest, begun: Begin) -> None:
-        """`confirm` before `started`, where this process may have slept since `begin`; else free.
+        """`confirm` before `started`, where this process may have slept since it asked; else free.
 
         A `started` of who lost the job while it slept would take the place of another's.
         """
-        if self._leases.may_have_lapsed:
+        is_late = begun.owner in self._late
+        self._late.discard(begun.owner)
+        if is_late or self._leases.may_have_lapsed:
             await self.confirm(request, begun)
 
     async def confirm(self, request: VerifiedRequest, begun: Begin) -> None:

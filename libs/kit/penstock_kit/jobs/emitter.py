@@ -179,6 +179,7 @@ class JobEmitter:
             )
         else:
             ref = await self._blobs.put(TenantScope(self._tenant), self._job, "output", raw)
+            await self._deltas.settle()  # that may have taken long
             body = Completed(
                 **self._place(), output_ref=ref, usage=usage, model=model, provider=provider
             )

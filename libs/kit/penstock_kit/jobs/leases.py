@@ -50,19 +50,21 @@ class Leases:
     def is_steady(self) -> bool:
         """Whether Redis has answered for a whole lease: then all that live have renewed theirs."""
         now = asyncio.get_running_loop().time()
-        if self._steady_since is None or now - self._answered_at > self._lease_s * _LONGEST_GAP:
+        if self._steady_since is None or self.may_lapse_since(self._answered_at):
             return False
         return now - self._steady_since >= self._lease_s
 
     @property
     def may_have_lapsed(self) -> bool:
-        """Whether no beat came through for so long that others may think us dead: we slept."""
-        if self._steady_since is None:  # Redis is away, or nobody has beaten yet: that is known
-            return False
-        return self.has_lapsed_since(self._answered_at)
+        """Whether no beat came through for so long that others may think us dead.
 
-    def has_lapsed_since(self, then: float) -> bool:
-        """The same, of a moment on the clock of the running loop."""
+        False before the first beat: who has just begun has not slept.
+        """
+        has_beaten = self._answered_at > float("-inf")
+        return has_beaten and self.may_lapse_since(self._answered_at)
+
+    def may_lapse_since(self, then: float) -> bool:
+        """Whether a lease renewed at that loop time, and not since, may be found run out."""
         return asyncio.get_running_loop().time() - then > self._lease_s * _LONGEST_GAP
 
     async def start(self) -> None:
@@ -141,8 +143,7 @@ class Leases:
             with redis_errors("beating"):
                 await self._redis.ping()
         now = asyncio.get_running_loop().time()
-        is_gap = now - self._answered_at > self._lease_s * _LONGEST_GAP
-        if self._steady_since is None or is_gap:
+        if self._steady_since is None or self.may_lapse_since(self._answered_at):
             self._steady_since = now
         self._answered_at = now
 

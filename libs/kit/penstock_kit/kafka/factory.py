@@ -230,7 +230,8 @@ def _shared(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 1000,  # ten seconds (default) are too long after a restart
         # `rebootstrap` (default) throws all connections away while no broker answers: new threads,
-        # fresh of any back-off, thirty times a second and client. Watchdogs end who stays alone.
+        # fresh of any back-off, thirty times a second and client (librdkafka 2.16; its issue 5546).
+        # Where all brokers get new names at once, processes have to be restarted.
         "metadata.recovery.strategy": "none",
         "log_level": 4,
         "log.connection.close": False,  # brokers close idle connections; that is no news

@@ -55,7 +55,8 @@ class FetchPace:
         """So many events were read just now; how the next fetch should wait."""
         self._count += events
         elapsed = now - self._since
-        if elapsed >= _WINDOW_S:
+        is_late = has_listeners and self.wait is UNHURRIED and elapsed > 0
+        if elapsed >= _WINDOW_S or is_late:
             self.wait = _wait_for(self._count / elapsed, has_listeners=has_listeners)
             self._since, self._count = now, 0
         return self.wait

@@ -35,10 +35,14 @@ class RepeatFilter(logging.Filter):
         self._passed: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is logged; called by the handler, under its lock."""
+        """Whether it is logged. Of two threads at once both may pass: that is no harm."""
         if record.name not in self._loggers and not record.name.startswith(self._below):
             return True
-        now, kind = self._now(), (record.name, _NUMBERS.sub("#", record.getMessage()))
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # a format that does not fit: logging itself tells of it
+            return True
+        now, kind = self._now(), (record.name, _NUMBERS.sub("#", text))
         passed_at, left_out = self._passed.get(kind, (-self._each_s, 0))
         if now - passed_at < self._each_s:
             self._passed[kind] = (passed_at, left_out + 1)

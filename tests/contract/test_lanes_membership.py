@@ -15,6 +15,7 @@ from penstock_kit.errors import Fatal
 from penstock_kit.kafka.memory import MemoryKafka
 from penstock_kit.kafka.memory_consumer import MemoryConsumer
 from penstock_kit.kafka.ports import OutRecord, Record
+from penstock_kit.lanes.engine import DrainCut
 from penstock_kit.lanes.outcomes import Delivery, Done, Outcome
 from penstock_kit.lanes.policy import LanePolicy, Order
 
@@ -218,6 +219,36 @@ async def test_silent_brokers_when_noticed_then_unready_and_later_fatal(memory: 
         memory.memory.faults.unheard_s = 61.0
         await until(lambda: len(faults) == 1)
         assert "no broker has answered" in str(faults[0])
+
+
+async def test_stop_when_brokers_are_silent_does_not_wait_for_what_cannot_be_written(
+    memory: Ports,
+) -> None:
+    assert memory.memory is not None
+    opened, faults = asyncio.Event(), list[Fatal]()
+
+    async def wait(_: Delivery) -> Outcome:
+        await opened.wait()
+        return Done()
+
+    policy = replace(
+        QUICK,
+        revoke_deadline=timedelta(milliseconds=50),
+        stall_unready=timedelta(milliseconds=300),
+        stall_fatal=timedelta(milliseconds=600),
+        drain_timeout=timedelta(minutes=5),
+        drain_unheard=timedelta(milliseconds=50),
+    )
+    await memory.fill(1)
+    async with running(memory, Work(wait), policy=policy, faults=faults) as lanes:
+        await until(lambda: lanes.stats.in_flight == 1)
+        memory.memory.faults.unheard_s = 61.0
+        await until(lambda: len(faults) == 1)
+
+        async with asyncio.timeout(20):
+            with pytest.raises(DrainCut):
+                await lanes.stop()
+        opened.set()
 
 
 async def test_commits_when_refused_then_work_goes_on_unready_and_all_is_committed_later(

@@ -167,7 +167,8 @@ class Lanes:
         """Fetch and start nothing more, let running handlers finish, commit, leave the group.
 
         Raises:
-            DrainCut: handlers are still at work after `drain_timeout` (default: the policy's).
+            DrainCut: handlers are still at work after `drain_timeout` (default: the policy's), or
+                after the policy's `drain_unheard` where no broker would take what they write.
         """
         if not self._is_started or self._is_stopped:
             return
@@ -175,6 +176,8 @@ class Lanes:
         self._runner.close()
         self._poller.hold()
         timeout = drain_timeout or self._policy.drain_timeout
+        if self._health.is_unheard:
+            timeout = min(timeout, self._policy.drain_unheard)
         try:
             async with asyncio.timeout(timeout.total_seconds()):
                 await self._runner.wait_idle()

@@ -24,6 +24,11 @@ class LaneHealth:
         self._fatal_s = policy.stall_fatal.total_seconds()
         self._frozen_round = -1.0
 
+    @property
+    def is_unheard(self) -> bool:
+        """Whether brokers have been silent for so long that nothing can be written any more."""
+        return self._poller.unheard_s(self._clock.monotonic()) > self._fatal_s
+
     def unready(self) -> str | None:
         """Why new work should stay away for now; None while all is well."""
         now, poller = self._clock.monotonic(), self._poller

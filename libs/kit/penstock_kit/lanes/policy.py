@@ -46,6 +46,8 @@ class LanePolicy:
         revoke_deadline: how long a revocation waits for running handlers, below the rebalance
             time-out. Polling rests meanwhile; records already here go on.
         drain_timeout: how long `stop` waits for running handlers.
+        drain_unheard: the same after brokers were silent for `stall_fatal`: what handlers would
+            write then reaches nobody.
         attempts: how often a record whose handler raises is tried before it is dead-lettered as a
             failure.
         backoff: pauses between those tries.
@@ -78,6 +80,7 @@ class LanePolicy:
     order: Order = Order.BY_KEY
     revoke_deadline: timedelta = REVOKE_DEADLINE
     drain_timeout: timedelta = timedelta(seconds=20)
+    drain_unheard: timedelta = timedelta(seconds=2)
     attempts: int = 5
     backoff: Backoff = field(default_factory=Backoff)
     retry_records: int = 20_000

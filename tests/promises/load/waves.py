@@ -8,6 +8,7 @@ __all__ = ["joining_jobs", "lasting_jobs", "wave_jobs"]
 
 _LONG = "tokens=160;rate=20"
 _LASTS = "tokens=200;rate=20"
+_LASTS_LONGER = "tokens=300;rate=20"
 _ONCE = "tokens=120;rate=60"
 _SHORT = "tokens=10;rate=100;ttft_ms=5"
 
@@ -38,7 +39,7 @@ def wave_jobs() -> list[PlannedJob]:
 
 
 def joining_jobs() -> list[PlannedJob]:
-    """Calls of ten seconds, from second 7 on: longer than a worker that gives way waits for them.
+    """Calls of 15 seconds, from second 7 on: longer than a worker that gives way waits for them.
 
     A worker that was frozen since second 0 is out of the group by then.
     """
@@ -47,7 +48,13 @@ def joining_jobs() -> list[PlannedJob]:
         for n in range(20)
     ]
     return short + [
-        PlannedJob(number=n + 21, kind="slow", key=f"slow-{n}", at_s=7.0 + n * 0.04, script=_LASTS)
+        PlannedJob(
+            number=n + 21,
+            kind="slow",
+            key=f"slow-{n}",
+            at_s=7.0 + n * 0.04,
+            script=_LASTS_LONGER,
+        )
         for n in range(24)
     ]
 

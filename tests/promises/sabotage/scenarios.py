@@ -74,7 +74,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     ),
     "joining-worker": Scenario(
         about="a worker was away for so long that the group forgot it; it joins amid long calls",
-        about_s=45,
+        about_s=50,
         mix=_mix(seconds=1),
         jobs=joining_jobs,
         steps=(Step(0.0, "freeze", "llm-worker-2", 8.0, until_kind="slow", until_begun=20),),

@@ -227,12 +227,12 @@ def _shared(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
         "client.id": client_id,
         "socket.keepalive.enable": True,  # firewalls drop idle connections silently
         "socket.nagle.disable": True,
-        "reconnect.backoff.ms": 50,
+        # While no broker answers, `metadata.recovery.strategy=rebootstrap` (default) begins anew
+        # with fresh threads, to which the longest back-off does not apply: the first is all that
+        # bounds them (50 ms: thirty threads a second and client, librdkafka 2.16). Without that
+        # strategy a client was once silent for 13 s after its broker had come back.
+        "reconnect.backoff.ms": 500,
         "reconnect.backoff.max.ms": 1000,  # ten seconds (default) are too long after a restart
-        # `rebootstrap` (default) throws all connections away while no broker answers: new threads,
-        # fresh of any back-off, thirty times a second and client (librdkafka 2.16; its issue 5546).
-        # Where all brokers get new names at once, processes have to be restarted.
-        "metadata.recovery.strategy": "none",
         "log_level": 4,
         "log.connection.close": False,  # brokers close idle connections; that is no news
         **_security(settings),

@@ -225,12 +225,7 @@ async def test_stop_when_brokers_are_silent_does_not_wait_for_what_cannot_be_wri
     memory: Ports,
 ) -> None:
     assert memory.memory is not None
-    opened, faults = asyncio.Event(), list[Fatal]()
-
-    async def wait(_: Delivery) -> Outcome:
-        await opened.wait()
-        return Done()
-
+    gate, faults = Gate(), list[Fatal]()
     policy = replace(
         QUICK,
         revoke_deadline=timedelta(milliseconds=50),
@@ -240,7 +235,7 @@ async def test_stop_when_brokers_are_silent_does_not_wait_for_what_cannot_be_wri
         drain_unheard=timedelta(milliseconds=50),
     )
     await memory.fill(1)
-    async with running(memory, Work(wait), policy=policy, faults=faults) as lanes:
+    async with running(memory, Work(gate), policy=policy, faults=faults) as lanes:
         await until(lambda: lanes.stats.in_flight == 1)
         memory.memory.faults.unheard_s = 61.0
         await until(lambda: len(faults) == 1)
@@ -248,7 +243,7 @@ async def test_stop_when_brokers_are_silent_does_not_wait_for_what_cannot_be_wri
         async with asyncio.timeout(20):
             with pytest.raises(DrainCut):
                 await lanes.stop()
-        opened.set()
+        gate.opened.set()
 
 
 async def test_commits_when_refused_then_work_goes_on_unready_and_all_is_committed_later(

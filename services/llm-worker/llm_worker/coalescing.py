@@ -102,15 +102,16 @@ class Coalescer:
             if isinstance(part, Piece):
                 self._held.append(part)
                 self._chars += len(part.text)
-        if self._held:
-            if (
-                len(self._held) >= self._pace.max_tokens
-                or self._chars >= _MAX_EVENT_CHARS
-                or self._loop.time() >= self._due - _EARLY_S
-            ):
-                self.flush()
-            elif self._timer is None:
-                self._timer = self._loop.call_at(self._due, self.flush)
+        if not self._held:
+            return self._due
+        if (
+            len(self._held) >= self._pace.max_tokens
+            or self._chars >= _MAX_EVENT_CHARS
+            or self._loop.time() >= self._due - _EARLY_S
+        ):
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(self._due, self.flush)
         return self._due
 
     def flush(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from llm_worker.assembly import Answer
 from llm_worker.errors import Permanent, ProviderFault, Transient
 from llm_worker.openai_provider import OpenAIProvider
-from llm_worker.ports import Batch, Call
+from llm_worker.ports import Batch, Call, Sink
 from llm_worker.providers_file import ProviderEntry
 
 from tests.support.fake_provider.script import Script
@@ -57,15 +57,19 @@ def a_call(script: str = "", *, timeout_s: float = 10, **options: Any) -> Call:
     )
 
 
-async def answer_to(provider: OpenAIProvider, call: Call, *, rest_s: float = 0.0) -> Answer:
-    """The answer by a reader that rests so long after each batch."""
-    answer = Answer()
+def resting(answer: Answer, rest_s: float) -> Sink:
+    """Takes the answer, and rests so long after each batch."""
 
     def sink(batch: Batch) -> float:
         answer.add(batch)
         return asyncio.get_running_loop().time() + rest_s
 
-    await provider.run(call, sink, on_sent=lambda: None)
+    return sink
+
+
+async def answer_to(provider: OpenAIProvider, call: Call, *, rest_s: float = 0.0) -> Answer:
+    answer = Answer()
+    await provider.run(call, resting(answer, rest_s), on_sent=lambda: None)
     return answer
 
 
@@ -81,14 +85,10 @@ async def test_reader_that_rests_gets_all_and_is_woken_by_the_end(
 async def test_what_came_before_a_break_is_read_also_by_a_reader_that_rested(
     connect: Callable[..., OpenAIProvider],
 ) -> None:
-    answer = Answer()
-
-    def sink(batch: Batch) -> float:
-        answer.add(batch)
-        return asyncio.get_running_loop().time() + 0.5
+    answer, call = Answer(), a_call("tokens=20;rate=200;cut=7")
 
     with pytest.raises(Transient):
-        await connect().run(a_call("tokens=20;rate=200;cut=7"), sink, on_sent=lambda: None)
+        await connect().run(call, resting(answer, 0.5), on_sent=lambda: None)
 
     assert len(answer.choices()[0].text.split()) == 7
 
@@ -96,14 +96,10 @@ async def test_what_came_before_a_break_is_read_also_by_a_reader_that_rested(
 async def test_what_came_before_a_fault_in_the_stream_is_handed_on_with_it(
     connect: Callable[..., OpenAIProvider],
 ) -> None:
-    answer = Answer()
-
-    def sink(batch: Batch) -> float:
-        answer.add(batch)
-        return asyncio.get_running_loop().time() + 0.5
+    answer, call = Answer(), a_call("tokens=20;rate=200;error=5")
 
     with pytest.raises(Transient) as caught:
-        await connect().run(a_call("tokens=20;rate=200;error=5"), sink, on_sent=lambda: None)
+        await connect().run(call, resting(answer, 0.5), on_sent=lambda: None)
 
     assert caught.value.code == "provider_stream_error"
     assert len(answer.choices()[0].text.split()) == 5

@@ -157,9 +157,10 @@ class Attempts:
             if self._leases.may_lapse_since(asked_at):
                 raise _wait("this process slept; others may have begun this job since", 0) from None
             return self._begin_blind(asking)
-        if self._leases.may_lapse_since(asked_at):
+        verdict = self._answer(asking, reply)
+        if isinstance(verdict, Begin) and self._leases.may_lapse_since(asked_at):
             self._late.add(owner)
-        return self._answer(asking, reply)
+        return verdict
 
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
         """A further attempt within the same delivery; works while Redis is away."""

@@ -11,8 +11,13 @@ __all__ = ["GroupPace", "Pace"]
 
 _WEIGHT = 0.05
 """Of the newest service time in the mean: about the last forty count."""
+_LEVEL_S = 1.0
 _PEAK_S = 30.0
-"""Parallelism is the most jobs seen running at once in the last 30 to 60 seconds."""
+"""Parallelism is the highest mean of running jobs over a second, of the last 30 to 60 seconds.
+
+A mean, since starts may be seen before the ends that made room for them: a count at one moment can
+be far above what workers run at once, and waits estimated from it far too short.
+"""
 _DRAIN_S = (3, 10)
 _MAX_RUNNING = 50_000
 
@@ -21,23 +26,55 @@ _MAX_RUNNING = 50_000
 class GroupPace:
     """What one group does at the moment; None is unknown.
 
+    Until a job has ended, `service_s` is a lower bound: how long the first one has been running.
     `drain_per_s` counts jobs that ended in the last seconds: the group's capacity only while jobs
     wait.
     """
 
     running: int = 0
     service_s: float | None = None
-    parallelism: int | None = None
+    parallelism: float | None = None
     drain_per_s: float | None = None
+
+
+class _Level:
+    """How many run at once: now, and at most over the last while."""
+
+    def __init__(self, now: float) -> None:
+        self.running = 0
+        self._seconds = 0.0  # of all jobs together, since the present mean was begun
+        self._counted_at = self._since = self._peak_since = now
+        self._peak = self._peak_before = 0.0
+
+    def change(self, by: int, now: float) -> None:
+        """A job begins or ends."""
+        self._count(now)
+        self.running += by
+
+    def peak(self, now: float) -> float:
+        """The highest mean of late; what runs now before there is any."""
+        self._count(now)
+        return max(self._peak, self._peak_before) or float(self.running)
+
+    def _count(self, now: float) -> None:
+        self._seconds += self.running * (now - self._counted_at)
+        self._counted_at = now
+        if now - self._since < _LEVEL_S:
+            return
+        mean = self._seconds / (now - self._since)
+        self._seconds, self._since = 0.0, now
+        if now - self._peak_since >= _PEAK_S:
+            is_recent = now - self._peak_since < 2 * _PEAK_S
+            self._peak_before = self._peak if is_recent else mean
+            self._peak, self._peak_since = mean, now
+        self._peak = max(self._peak, mean)
 
 
 @dataclass(slots=True)
 class _Group:
-    running: int = 0
+    began: float
+    level: _Level
     service_s: float | None = None
-    peak: int = 0
-    peak_before: int = 0
-    peak_since: float = 0.0
     first_end: float | None = None
     ended: deque[tuple[int, int]] = field(default_factory=deque)
 
@@ -52,23 +89,24 @@ class Pace:
 
     def started(self, job: str, group: str) -> None:
         """An attempt began; an earlier one of the job that never ended is over with this."""
-        self._drop(job)
         now = self._clock.monotonic()
-        state = self._groups.setdefault(group, _Group(peak_since=now))
+        self._drop(job, now)
+        state = self._groups.get(group)
+        if state is None:
+            state = self._groups[group] = _Group(now, _Level(now))
         self._running[job] = (group, now)
-        state.running += 1
-        self._turn(state, now)
-        state.peak = max(state.peak, state.running)
+        state.level.change(+1, now)
         if len(self._running) > _MAX_RUNNING:
-            self._drop(next(iter(self._running)))
+            self._drop(next(iter(self._running)), now)
 
     def ended(self, job: str) -> None:
         """The running attempt ended, however."""
-        found = self._drop(job)
+        now = self._clock.monotonic()
+        found = self._drop(job, now)
         if found is None:
             return
         group, since = found
-        state, now = self._groups[group], self._clock.monotonic()
+        state = self._groups[group]
         took = now - since
         old = state.service_s
         state.service_s = took if old is None else old + _WEIGHT * (took - old)
@@ -86,26 +124,18 @@ class Pace:
         if state is None:
             return GroupPace()
         now = self._clock.monotonic()
-        self._turn(state, now)
         return GroupPace(
-            running=state.running,
-            service_s=state.service_s,
-            parallelism=max(state.peak, state.peak_before) or None,
+            running=state.level.running,
+            service_s=now - state.began if state.service_s is None else state.service_s,
+            parallelism=state.level.peak(now) or None,
             drain_per_s=_drain(state, now),
         )
 
-    def _drop(self, job: str) -> tuple[str, float] | None:
+    def _drop(self, job: str, now: float) -> tuple[str, float] | None:
         found = self._running.pop(job, None)
         if found is not None:
-            self._groups[found[0]].running -= 1
+            self._groups[found[0]].level.change(-1, now)
         return found
-
-    def _turn(self, state: _Group, now: float) -> None:
-        if now - state.peak_since < _PEAK_S:
-            return
-        is_recent = now - state.peak_since < 2 * _PEAK_S
-        state.peak_before = state.peak if is_recent else state.running
-        state.peak, state.peak_since = state.running, now
 
 
 def _drain(state: _Group, now: float) -> float | None:

@@ -107,6 +107,30 @@ def test_pace_when_the_group_slows_down_believes_it_at_once() -> None:
     assert 1.0 < faster < 10.0
 
 
+def test_pace_when_starts_are_seen_before_the_ends_that_made_room_believes_the_mean() -> None:
+    desk = Desk()
+    running: list[str] = []
+    for turn in range(12):
+        jobs = [f"job_{turn}_{number}" for number in range(8)]
+        for job in jobs:
+            desk.pace.started(job, "llm-worker")
+        desk.clock.advance(timedelta(milliseconds=50))
+        for job in running:
+            desk.pace.ended(job)
+        desk.clock.advance(timedelta(milliseconds=950))
+        running = jobs
+
+    assert desk.pace.of("llm-worker").parallelism == pytest.approx(8, rel=0.06)
+
+
+def test_pace_until_a_job_ended_is_at_least_as_slow_as_the_first_one() -> None:
+    desk = Desk()
+    desk.pace.started("job", "llm-worker")
+    desk.clock.advance(timedelta(seconds=30))
+
+    assert desk.pace.of("llm-worker").service_s == 30
+
+
 def test_pace_when_workers_left_forgets_their_parallelism() -> None:
     desk = Desk()
     desk.work(seconds=2, at_once=10)

@@ -1,4 +1,4 @@
-"""One batch of records: read, fold, publish what changed."""
+"""One batch of records: read, fold, hand on what is to be published."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 import structlog
 from penstock_kit.batches.fold import BATCH_TOPICS, BatchFold
 from penstock_kit.clock import Clock
-from penstock_kit.errors import Fatal, Rejected
+from penstock_kit.errors import Rejected
 from penstock_kit.jobs.coverage import FoldMarks, event_marks
 from penstock_kit.jobs.fold import Changed, JobFold
 from penstock_kit.jobs.patches import JobPatch
-from penstock_kit.jobs.publishing import StatePublisher
 from penstock_kit.jobs.reading import JobRecords
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.kafka.ports import Record, TopicPartition
 
 from recorder.metrics import RecorderMetrics
+from recorder.state_rounds import StateRounds
 
 __all__ = ["Folding", "note_skips"]
 
@@ -39,19 +39,17 @@ class Folding:
         fold: JobFold,
         batches: BatchFold,
         marks: FoldMarks,
-        publisher: StatePublisher,
+        rounds: StateRounds,
         metrics: RecorderMetrics,
         clock: Clock,
-        on_fatal: Callable[[Fatal], None],
     ) -> None:
         self._records = records
         self._fold = fold
         self._batches = batches
         self._marks = marks
-        self._publisher = publisher
+        self._rounds = rounds
         self._metrics = metrics
         self._clock = clock
-        self._on_fatal = on_fatal
         self._is_away = False
 
     @property
@@ -70,7 +68,7 @@ class Folding:
         patches = self._records.patches(records)
         changed = await self._fold_at_last(patches, _ends(records), of_batches)
         self._measure(records, began)
-        return asyncio.create_task(self._publish(changed, patches), name="publish states")
+        return self._rounds.add(changed, patches)
 
     async def _fold_at_last(
         self, patches: list[JobPatch], ends: Ends, of_batches: Sequence[Record]
@@ -91,20 +89,6 @@ class Folding:
                     log.info("redis.back")
                 self._is_away = False
                 return changed
-
-    async def _publish(self, changed: list[Changed], patches: list[JobPatch]) -> None:
-        try:
-            self._metrics.published.inc(await self._publisher.keep_requests(patches))
-            self._metrics.published.inc(await self._publisher.publish(changed))
-        except Fatal as error:
-            self._on_fatal(error)
-            raise
-        except Exception as error:
-            log.exception("publish.failed")
-            self._on_fatal(
-                Fatal(f"a state cannot be published ({type(error).__name__}); see the log")
-            )
-            raise
 
     def _measure(self, records: Sequence[Record], began: float) -> None:
         self._metrics.fold_seconds.observe(self._clock.monotonic() - began)

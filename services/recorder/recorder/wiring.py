@@ -37,6 +37,7 @@ from recorder.keeper import TableKeeper
 from recorder.metrics import RecorderMetrics
 from recorder.pump import Pump
 from recorder.settings import RecorderSettings
+from recorder.state_rounds import StateRounds
 
 __all__ = ["build_service"]
 
@@ -101,10 +102,9 @@ def _folding(core: _Core) -> Folding:
         fold=core.fold,
         batches=core.batches,
         marks=core.marks,
-        publisher=core.publisher,
+        rounds=StateRounds(core.publisher, metrics=core.metrics, on_fatal=core.fail),
         metrics=core.metrics,
         clock=core.clock,
-        on_fatal=core.fail,
     )
 
 

@@ -21,13 +21,17 @@ from penstock_kit.jobs.facets import Facets
 from penstock_kit.jobs.patches import JobPatch
 from penstock_kit.kafka.ports import OutRecord, Record
 
-__all__ = ["patch_of_kept_request", "request_record"]
+__all__ = ["patch_of_kept_request", "request_record", "tells_of_request"]
+
+
+def tells_of_request(patch: JobPatch) -> bool:
+    """Whether `request_record` has anything to write: a request is to be kept, or forgotten."""
+    return bool(patch.request) or patch.facets.deleted_ms is not None
 
 
 def request_record(patch: JobPatch, *, now: datetime) -> OutRecord | None:
     """What the state topic has to hold of a job's request after a patch; None: nothing new."""
-    is_deleted = patch.facets.deleted_ms is not None
-    if not (is_deleted or patch.request):
+    if not tells_of_request(patch):
         return None
     envelope = Envelope(
         id=f"{patch.job}:request",
@@ -37,7 +41,7 @@ def request_record(patch: JobPatch, *, now: datetime) -> OutRecord | None:
         subject=patch.job,
         tenant=patch.tenant,
     )
-    value = None if is_deleted else patch.request
+    value = None if patch.facets.deleted_ms is not None else patch.request
     return OutRecord(STATE.name, _key(patch.job), value, encode_headers(envelope))
 
 

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible endpoint through the `openai` SDK over aiohttp (docs/adr tells why)."""
+"""Any OpenAI-compatible endpoint through the `openai` SDK's aiohttp client (docs/adr tells why)."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class OpenAIProvider:
         self.name = name
         self._entry = entry
         self._slots = Slots(entry.max_concurrency)
-        http = openai.DefaultAioHttpClient(
+        self._http = openai.DefaultAioHttpClient(
             limits=httpx2.Limits(
                 max_connections=None, max_keepalive_connections=entry.max_concurrency
             ),
@@ -93,17 +93,15 @@ class OpenAIProvider:
             follow_redirects=False,
             event_hooks={"response": [self._check_status]},
         )
-        # An endpoint without keys gets no Authorization header at all.
-        self._headers: dict[str, Any] = (
-            {"Authorization": openai.Omit()} if entry.api_key is None else {}
-        )
         self._client = openai.AsyncOpenAI(
             api_key=entry.api_key.get_secret_value() if entry.api_key else "none",
             base_url=str(entry.base_url),
             max_retries=0,
-            http_client=http,
+            http_client=self._http,
             default_headers={"Accept-Encoding": "identity"},
         )
+        self._url = httpx2.URL(f"{self._client.base_url}chat/completions")
+        self._headers = _sent_always(self._client, entry)
 
     async def close(self) -> None:
         """Close all connections; works twice."""
@@ -176,27 +174,17 @@ class OpenAIProvider:
                 await response.aclose()
 
     async def _open(self, call: Call) -> httpx2.Response:
+        # The SDK's `post` takes 0.6 ms to build the same request from models and options.
+        request = self._http.build_request(
+            "POST",
+            self._url,
+            headers={**self._headers, **_headers(call)},
+            content=orjson.dumps(self._body(call)),
+        )
         try:
-            # With `cast_to` a response class the SDK hands the open response over, unread.
-            response: Any = await self._client.post(
-                "/chat/completions",
-                cast_to=httpx2.Response,
-                body=self._body(call),
-                options={"headers": {**_headers(call), **self._headers}},
-                stream=True,
-                stream_cls=openai.AsyncStream[Any],
-            )
-            assert isinstance(response, httpx2.Response)
-        except openai.APIConnectionError as error:
+            return await self._http.send(request, stream=True)
+        except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
-        except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
-            raise Transient(
-                f"the call of provider {self.name!r} broke before an answer came; "
-                "the job is tried again",
-                code="provider_unreachable",
-                was_charged=True,
-            ) from error
-        return response
 
     def _body(self, call: Call) -> dict[str, Any]:
         options = dict(call.options)
@@ -227,14 +215,14 @@ class OpenAIProvider:
         fault.answer = bytes(body[:_MAX_ANSWER_BYTES]).decode(errors="replace")
         raise fault
 
-    def _unreachable(self, error: openai.APIConnectionError) -> ProviderFault:
-        cause = error.__cause__.__cause__ if error.__cause__ is not None else None
+    def _unreachable(self, error: Exception) -> ProviderFault:
+        cause = error.__cause__ or error  # httpx2's errors stand for aiohttp's
         # Without a connection nothing was sent; any later break may have been charged.
         never_sent = isinstance(
             cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
         )
         return Transient(
-            f"provider {self.name!r} cannot be reached ({type(cause or error).__name__}); "
+            f"provider {self.name!r} cannot be reached ({type(cause).__name__}); "
             "check its base_url and that it runs",
             code="provider_unreachable",
             was_charged=not never_sent,
@@ -268,6 +256,14 @@ def _handed_on(reader: ChunkReader, data: bytes, sink: Sink) -> float:
         if reader.batch:
             due = sink(reader.batch)
     return due
+
+
+def _sent_always(client: openai.AsyncOpenAI, entry: ProviderEntry) -> dict[str, str]:
+    """The SDK's own headers; an endpoint without keys gets no Authorization header at all."""
+    headers = {name: text for name, text in client.default_headers.items() if isinstance(text, str)}
+    if entry.api_key is not None:
+        headers["Authorization"] = f"Bearer {entry.api_key.get_secret_value()}"
+    return headers
 
 
 def _headers(call: Call) -> dict[str, str]:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["REDACTED", "Redactor"]
@@ -91,6 +92,9 @@ _MAX_SCANNED_CHARS = 65_536
 _MAX_VALUE_CHARS = 2_000
 _MAX_TRACE_CHARS = 16_000
 _MAX_NAME_CHARS = 64
+_SHORT_CHARS = 64
+_REMEMBERED = 512
+"""Short texts and names that are not cleaned anew: most of a line is what the last one held."""
 _PLAIN_NAME = re.compile(r"[a-z_]{1,23}", re.ASCII)
 _MAX_ITEMS = 50
 _MAX_DEPTH = 6
@@ -106,6 +110,8 @@ class Redactor:
     def __init__(self, known: Iterable[str] = ()) -> None:
         literal = sorted({secret for secret in known if len(secret) >= 6}, key=len, reverse=True)  # noqa: PLR2004 - shorter ones would tear words apart
         self._known = re.compile("|".join(map(re.escape, literal))) if literal else None
+        self._short_text = lru_cache(_REMEMBERED)(self._cleaned)
+        self._short_name = lru_cache(_REMEMBERED)(self._cleaned_name)
 
     def __call__(
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
@@ -115,6 +121,11 @@ class Redactor:
 
     def text(self, text: str, *, keep_lines: bool = False) -> str:
         """One string without secrets and control characters, capped."""
+        if len(text) <= _SHORT_CHARS and not keep_lines:
+            return self._short_text(text)
+        return self._cleaned(text, keep_lines=keep_lines)
+
+    def _cleaned(self, text: str, *, keep_lines: bool = False) -> str:
         cap = _MAX_TRACE_CHARS if keep_lines else _MAX_VALUE_CHARS
         clean = text[:_MAX_SCANNED_CHARS]
         if self._known is not None:
@@ -135,26 +146,28 @@ class Redactor:
     def _mapping(self, mapping: Mapping[Any, Any], *, depth: int) -> dict[str, Any]:
         cleaned: dict[str, Any] = {}
         for name, value in list(mapping.items())[:_MAX_ITEMS]:
-            key = name if self._is_plain(name) else self.text(str(name))[:_MAX_NAME_CHARS]
-            cleaned[key] = self._named(key, value, depth=depth)
+            key, stand_in = self._name(str(name))
+            if stand_in is not None and value is not None and not isinstance(value, bool):
+                cleaned[key] = stand_in
+            else:
+                cleaned[key] = self._value(value, depth=depth, keep_lines=key in _MULTILINE_NAMES)
         return cleaned
 
-    def _is_plain(self, name: Any) -> bool:
-        return (
-            isinstance(name, str)
-            and _PLAIN_NAME.fullmatch(name) is not None
-            and (self._known is None or self._known.search(name) is None)
-        )
+    def _name(self, name: str) -> tuple[str, str | None]:
+        """A name without secrets, and what stands for its value, if that is never shown."""
+        return self._short_name(name) if len(name) <= _SHORT_CHARS else self._cleaned_name(name)
 
-    def _named(self, name: str, value: Any, *, depth: int) -> Any:
-        plain = name.lower().replace("-", "_")
-        if value is None or isinstance(value, bool):
-            return value
+    def _cleaned_name(self, name: str) -> tuple[str, str | None]:
+        key = name if self._is_plain(name) else self.text(name)[:_MAX_NAME_CHARS]
+        plain = key.lower().replace("-", "_")
         if _SECRET_NAME.search(plain):
-            return REDACTED
-        if plain in _PAYLOAD_NAMES:
-            return "[payload]"
-        return self._value(value, depth=depth, keep_lines=name in _MULTILINE_NAMES)
+            return key, REDACTED
+        return key, "[payload]" if plain in _PAYLOAD_NAMES else None
+
+    def _is_plain(self, name: str) -> bool:
+        return _PLAIN_NAME.fullmatch(name) is not None and (
+            self._known is None or self._known.search(name) is None
+        )
 
     def _value(self, value: Any, *, depth: int, keep_lines: bool = False) -> Any:
         if value is None or isinstance(value, bool | int | float):

@@ -29,6 +29,9 @@ _COMMIT_RETRY_S: Final = 0.5
 _STATISTICS_EVERY_MS: Final = 5000
 """How often the client tells when each broker was last heard; an idle member hears one at least
 every five seconds (heartbeats), so that 15 s of silence are never an accident."""
+_GATHER_S: Final = {Pace.PROMPT: 0.0, Pace.BATCH: 0.01}
+"""How long `poll` goes on after the first record: an answer of the broker comes in one piece per
+partition, and a batch for each costs more than waiting for all."""
 _UNKNOWN: Final = -1
 _WAKE_TIMEOUT_S: Final = 0.5
 _END_OF_LOG: Final = -1
@@ -49,6 +52,7 @@ class GroupConsumer:
         pace: Pace = Pace.PROMPT,
     ) -> None:
         self._group = group
+        self._gather_s = _GATHER_S[pace]
         self._client = make_consumer(
             settings,
             group,
@@ -83,7 +87,7 @@ class GroupConsumer:
         )
 
     def poll(self, timeout_s: float, max_records: int) -> list[Record]:
-        """Wait for the first record with `poll`, take what else is at hand with `consume(n, 0)`.
+        """Wait for the first record with `poll`, take what else is at hand with `consume`.
 
         `consume` alone would wait for all n records or its whole time-out.
         """
@@ -95,7 +99,7 @@ class GroupConsumer:
             return []
         messages = [first]
         if max_records > 1:
-            messages += self._client.consume(max_records - 1, 0)
+            messages += self._client.consume(max_records - 1, self._gather_s)
             self._raise_fault()
         return [record for message in messages if (record := self._record_of(message)) is not None]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -140,8 +142,9 @@ class Script:
         pool = self._redis.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call] # redis-py's
         try:
-            await connection.send_packed_command([b"".join(commands)], check_health=False)
-            return [await _reply(connection) for _ in commands]
+            async with asyncio.timeout(connection.socket_timeout):
+                await connection.send_packed_command([b"".join(commands)], check_health=False)
+                return [await _reply(connection) for _ in commands]
         except BaseException:
             # Replies may be left on it: they must not become another caller's.
             await connection.disconnect(nowait=True)
@@ -156,7 +159,8 @@ class Script:
 
 async def _reply(connection: Any) -> Any:
     try:
-        return await connection.read_response()
+        # The exchange as a whole has a time-out: one per reply would cost more than the reply.
+        return await connection.read_response(timeout=math.inf)
     except ResponseError as error:
         return error
 

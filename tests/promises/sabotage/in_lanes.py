@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -75,15 +76,21 @@ def mangled_dead_letters() -> None:
 
 
 def sdk_retries() -> None:
-    """The library's own default: two hidden retries."""
-    import openai  # noqa: PLC0415 - only if switched on
+    """What SDKs do by default: two hidden retries of a call that broke."""
+    from llm_worker.errors import Transient  # noqa: PLC0415 - only if switched on
+    from llm_worker.openai_provider import OpenAIProvider  # noqa: PLC0415 - only if switched on
 
-    make = openai.AsyncOpenAI.__init__
+    once = OpenAIProvider._open
 
-    def eager(self: Any, *rest: Any, **named: Any) -> None:
-        make(self, *rest, **{**named, "max_retries": 2})
+    async def eager(self: Any, call: Any) -> Any:
+        for _ in range(2):
+            try:
+                return await once(self, call)
+            except Transient:
+                await asyncio.sleep(0.5)
+        return await once(self, call)
 
-    patch(openai.AsyncOpenAI, "__init__", eager)
+    patch(OpenAIProvider, "_open", eager)
 
 
 def early_retries() -> None:

@@ -20,6 +20,9 @@ __all__ = ["Part", "Service", "run_service"]
 log = structlog.get_logger(__name__)
 
 _SWITCH_S = 0.0005
+_GC_OBJECTS = 5_000
+"""New objects until the youngest are looked through; at the default of 700 a busy service spends
+three per cent of its time on it and finds nearly nothing: requests leave no cycles behind."""
 
 
 class Part(Protocol):
@@ -196,6 +199,7 @@ def _keep_what_is_loaded() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GC_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _exit_now(status: int) -> NoReturn:

@@ -43,7 +43,7 @@ class CoalescingPolicy:
 
     interval: timedelta = timedelta(milliseconds=25)
     longest_interval: timedelta = timedelta(milliseconds=100)
-    events_per_s: int = 1_500
+    events_per_s: int = 1_000
     max_tokens: int = 64
 
 

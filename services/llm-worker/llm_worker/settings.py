@@ -53,7 +53,7 @@ class LlmWorkerGroup(Group):
         description="What that time may grow to while many streams are open in a process.",
     )
     deltas_per_second: int = Field(
-        default=1_500,
+        default=1_000,
         ge=1,
         description="Delta events of all streams of a process together: streams that would send"
         " more send larger ones instead, as far as DELTA_INTERVAL_BUSY allows.",

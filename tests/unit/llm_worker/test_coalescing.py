@@ -131,7 +131,7 @@ async def test_a_stream_keeps_its_interval_from_slot_to_slot() -> None:
 async def test_interval_grows_with_the_number_of_streams_up_to_its_bound_and_shrinks_again() -> (
     None
 ):
-    pace = DeltaPace(CoalescingPolicy())
+    pace = DeltaPace(CoalescingPolicy(events_per_s=1_500))
     intervals_ms = {}
 
     silent = [Coalescer(Events(), pace) for _ in range(100)]
@@ -148,7 +148,7 @@ async def test_interval_grows_with_the_number_of_streams_up_to_its_bound_and_shr
 
 
 async def test_streams_of_a_busy_process_send_less_often() -> None:
-    loop, pace = SlottedLoop(), DeltaPace(CoalescingPolicy())
+    loop, pace = SlottedLoop(), DeltaPace(CoalescingPolicy(events_per_s=1_500))
     loop.now_s = 1.0
     others = [streaming(pace, loop=loop) for _ in range(89)]
     coalescer = Coalescer(Events(), pace, loop=loop)

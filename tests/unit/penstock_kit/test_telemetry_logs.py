@@ -66,6 +66,23 @@ def test_entry_is_one_line_of_json_with_who_and_where() -> None:
     assert entry["timestamp"].endswith("Z")
 
 
+def test_line_that_cannot_be_written_does_not_fail_what_it_tells_of() -> None:
+    log = Log()
+    log.stream.close()
+
+    log.logger.info("x")
+
+
+def test_logger_that_was_used_before_writes_where_lines_go_now() -> None:
+    before = Log()
+    before.logger.info("x")
+    now = Log()
+
+    before.logger.info("y")
+
+    assert now.only()["event"] == "y"
+
+
 def test_context_ends_with_its_block() -> None:
     log = Log()
     with job_context(tenant="acme", job="job_1"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from typing import Any, TextIO
+from contextlib import AbstractContextManager, suppress
+from typing import Any, ClassVar, TextIO
 
 import orjson
 import structlog
@@ -63,17 +63,13 @@ def configure_logs(
         structlog.processors.format_exc_info,
         Redactor(known_secrets),
     ]
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, _renderer(settings)],
+        logger_factory=_OwnLines,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
@@ -84,6 +80,7 @@ def configure_logs(
         )
     )
     handler.addFilter(RepeatFilter(*_REPETITIVE))
+    _OwnLines.handler = handler
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
@@ -102,6 +99,32 @@ def job_context(
     if trace_id is not None:
         fields["trace_id"] = trace_id
     return structlog.contextvars.bound_contextvars(**fields)
+
+
+class _OwnLines:
+    """Where our own rendered lines go: the libraries' stream, by turns with them.
+
+    Going through the standard library's loggers would double what a line costs.
+    """
+
+    handler: ClassVar[logging.StreamHandler[TextIO]]
+    """Of the process, as the standard library's root handler is; loggers outlive it."""
+
+    def __init__(self, name: str = "root") -> None:
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        """Write a line; one that cannot be written must not fail what it tells of."""
+        handler = self.handler
+        handler.acquire()
+        try:
+            with suppress(OSError, ValueError):
+                handler.stream.write(f"{line}\n")
+                handler.flush()
+        finally:
+            handler.release()
+
+    debug = info = warning = error = critical = exception = log = msg
 
 
 class _Constant:

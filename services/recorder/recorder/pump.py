@@ -25,6 +25,10 @@ much."""
 _POLL_S = 0.2
 """Longest wait for a record; they end the wait at once. Bounds how late a stop or commit is
 noticed."""
+_MANY_RECORDS = 50
+_GATHER_S = 0.1
+"""A batch with so many records waits so much longer for more: what a busy moment tells of a job is
+then folded at once, and the table is no later than the jobs of such a moment are."""
 _COMMIT_INTERVAL_S = 0.25
 _MAX_UNPUBLISHED = 16
 """Batches that may wait for their acknowledgements; then polling pauses."""
@@ -132,6 +136,8 @@ class Pump:
 
     def _step(self, consumer: Consumer) -> None:
         records = self._poll(consumer, _POLL_S)
+        if len(records) >= _MANY_RECORDS:
+            records += self._gather(consumer, len(records))
         while records:
             records = self._fold(consumer, records)
         self._commit_now_and_then(consumer)
@@ -139,6 +145,18 @@ class Pump:
     def _poll(self, consumer: Consumer, timeout_s: float) -> list[Record]:
         self._polled_at = self._clock.monotonic()
         return consumer.poll(timeout_s, _MAX_RECORDS)
+
+    def _gather(self, consumer: Consumer, count: int) -> list[Record]:
+        """What else comes within the pause, up to a whole batch."""
+        gathered: list[Record] = []
+        until = self._clock.monotonic() + _GATHER_S
+        while (left := _MAX_RECORDS - count - len(gathered)) > 0:
+            rest_s = until - self._clock.monotonic()
+            if rest_s <= 0:
+                break
+            self._polled_at = self._clock.monotonic()
+            gathered += consumer.poll(rest_s, left)
+        return gathered
 
     def _fold(self, consumer: Consumer, records: list[Record]) -> list[Record]:
         """Fold a batch; what came in while partitions were being paused is the next one."""

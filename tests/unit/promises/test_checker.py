@@ -14,7 +14,7 @@ from tests.promises.checker.keys import check_keys
 from tests.promises.checker.losses import check_losses
 from tests.promises.checker.order import check_order
 from tests.promises.checker.poison import check_poison
-from tests.promises.checker.results import check_results
+from tests.promises.checker.results import check_redis_loss, check_results
 from tests.promises.checker.retries import check_retries
 from tests.promises.checker.streams import check_streams
 from tests.support.story import Story, T, b64
@@ -88,6 +88,27 @@ def test_results_when_the_api_shows_another_end_then_broken(story: Story) -> Non
     story.line("jobs", event="api", job="a", status="failed")
 
     assert check_results(story.evidence).is_kept is False
+
+
+def test_redis_loss_when_the_table_is_late_then_broken_unless_its_rebuild_was_cut(
+    story: Story,
+) -> None:
+    story.line("faults", action="wipe", target="redis", since=T - 1, until=T)
+    story.line("rebuilds", at=T + 47, took_s=47.0)
+    assert check_redis_loss(story.evidence).is_kept is False
+
+    story.line("faults", action="kill", target="llm-worker-1", since=T + 30, until=T + 31)
+    assert check_redis_loss(story.evidence).is_kept is False
+
+    story.line("faults", action="kill", target="recorder-1", since=T + 18, until=T + 19)
+    assert check_redis_loss(story.evidence).is_kept
+
+
+def test_redis_loss_when_the_table_is_never_whole_again_then_broken(story: Story) -> None:
+    story.line("faults", action="wipe", target="redis", since=T - 1, until=T)
+    story.line("rebuilds", at=T + 90, took_s=None)
+
+    assert check_redis_loss(story.evidence).is_kept is False
 
 
 def test_calls_when_repeated_without_an_excuse_then_broken(story: Story) -> None:

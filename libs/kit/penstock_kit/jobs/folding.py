@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 __all__ = ["FOLD_PAUSES_S", "once_folded"]
 
 FOLD_PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-"""Between looks. A batch takes the recorder 60 ms; beyond the last look it is away or restarts."""
+"""Between looks. A batch takes the recorder 60 ms, 160 in a busy moment; beyond the last look it is
+away or restarts."""
 
 Read = TypeVar("Read")
 

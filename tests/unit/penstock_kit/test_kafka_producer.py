@@ -61,6 +61,19 @@ async def test_stop_when_records_are_outstanding_then_their_senders_hear_unknown
     assert [type(error) for error in heard] == [DeliveryUnknown]
 
 
+async def test_stop_when_no_broker_answered_the_last_record_then_does_not_wait_for_the_next(
+    nowhere: KafkaSettings,
+) -> None:
+    producer = KafkaProducer(nowhere.model_copy(update={"delivery_timeout": timedelta(seconds=6)}))
+    await producer.start()
+    with pytest.raises(DeliveryUnknown):
+        await producer.send(OutRecord("t", b"k", b"v"))
+
+    producer.send_soon(OutRecord("t", b"k", b"v"))
+    async with asyncio.timeout(5):
+        await producer.stop(60)
+
+
 async def test_send_when_queue_is_full_then_says_so(nowhere: KafkaSettings) -> None:
     producer = KafkaProducer(nowhere)
     await producer.start()

@@ -40,8 +40,13 @@ little beside the time that a batch takes to fill."""
 _IDLE_S: Final = 0.1
 """The same while none is: errors of the client are heard so late."""
 
+_UNANSWERED_S: Final = 2.0
+"""How long `stop` waits where the last record was given up, for no broker answered in its time."""
+
 _BY_KEY: Final = -1
 """librdkafka's RD_KAFKA_PARTITION_UA: the partitioner chooses."""
+
+_NO_ANSWER: Final = KafkaError._MSG_TIMED_OUT  # noqa: SLF001 - public by documentation
 
 AckCallback = Callable[[Ack | None, Exception | None], None]
 
@@ -69,6 +74,7 @@ class KafkaProducer:
         self._timer: asyncio.TimerHandle | None = None
         self._is_busy = False
         self._fault: BrokerFault | None = None
+        self._is_unanswered = False
 
     async def start(self) -> None:
         """Create the client; the broker need not be reachable."""
@@ -85,12 +91,15 @@ class KafkaProducer:
     async def stop(self, timeout_s: float = 10.0) -> None:
         """Wait for outstanding acknowledgements, at most `timeout_s`.
 
-        What is left then fails as unknown. Works twice.
+        Less where the last record was given up for want of an answer. What is left then fails as
+        unknown. Works twice.
         """
         client, self._client = self._client, None
         if client is None or self._timer is None:
             return
         self._timer.cancel()
+        if self._is_unanswered:
+            timeout_s = min(timeout_s, _UNANSWERED_S)
         end_at = time.monotonic() + timeout_s
         while len(client) and time.monotonic() < end_at:
             client.poll(0)
@@ -158,6 +167,7 @@ class KafkaProducer:
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._look)
 
     def _report(self, on_ack: AckCallback, error: KafkaError | None, message: Message) -> None:
+        self._is_unanswered = error is not None and error.code() == _NO_ANSWER
         try:
             if error is None:
                 on_ack(_ack(message), None)

@@ -92,6 +92,9 @@ def _is_temporary(error: ResponseError) -> bool:
     return isinstance(error, _TEMPORARY) or str(error).startswith(_TEMPORARY_CODES)
 
 
+_REPLIES_PER_LIMIT = 16
+"""So many replies of an exchange may take the client's time-out together."""
+
 _TEMPORARY = (BusyLoadingError, OutOfMemoryError, ReadOnlyError)
 _TEMPORARY_CODES = ("BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "UNBLOCKED")
 """First words of Redis' replies that time or an operator mends."""
@@ -142,9 +145,7 @@ class Script:
         pool = self._redis.connection_pool
         connection = await pool.get_connection()  # type: ignore[no-untyped-call] # redis-py's
         try:
-            async with asyncio.timeout(connection.socket_timeout):
-                await connection.send_packed_command([b"".join(commands)], check_health=False)
-                return [await _reply(connection) for _ in commands]
+            return await _exchanged(connection, commands)
         except BaseException:
             # Replies may be left on it: they must not become another caller's.
             await connection.disconnect(nowait=True)
@@ -157,9 +158,21 @@ class Script:
         return self._sha
 
 
+async def _exchanged(connection: Any, commands: Sequence[bytes]) -> list[Any]:
+    """The replies; each few have the client's time-out: one per reply costs more than the reply."""
+    loop, limit_s = asyncio.get_running_loop(), connection.socket_timeout
+    replies = []
+    async with asyncio.timeout(limit_s) as timeout:
+        await connection.send_packed_command([b"".join(commands)], check_health=False)
+        for at in range(len(commands)):
+            if limit_s is not None and at % _REPLIES_PER_LIMIT == 0:
+                timeout.reschedule(loop.time() + limit_s)
+            replies.append(await _reply(connection))
+    return replies
+
+
 async def _reply(connection: Any) -> Any:
     try:
-        # The exchange as a whole has a time-out: one per reply would cost more than the reply.
         return await connection.read_response(timeout=math.inf)
     except ResponseError as error:
         return error

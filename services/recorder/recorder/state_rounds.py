@@ -26,7 +26,10 @@ Offsets are committed behind it, so that much more is read again after a crash, 
 
 
 class StateRounds:
-    """Gathers for a moment, then publishes the newest version of each job."""
+    """Gathers for a moment, then publishes the newest version of each job.
+
+    Requests that are to be kept or forgotten do not wait: another recorder may hold the deletion.
+    """
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class StateRounds:
         self._on_fatal = on_fatal
         self._gather_s = gather_s
         self._changed: dict[tuple[str, str], Changed] = {}
-        self._requests: list[JobPatch] = []
+        self._keeping: list[asyncio.Task[int]] = []
         self._round: asyncio.Task[None] | None = None
 
     def add(self, changed: Sequence[Changed], patches: Sequence[JobPatch]) -> asyncio.Task[None]:
@@ -50,18 +53,24 @@ class StateRounds:
         It is shared by all who came in the same round, and fails when nothing more can be written.
         """
         for change in changed:
-            self._changed[change.tenant, change.job] = change
-        self._requests += filter(tells_of_request, patches)
+            known = self._changed.get((change.tenant, change.job))
+            # Lower versions come from a table that was emptied meanwhile, and know less.
+            if known is None or change.version >= known.version:
+                self._changed[change.tenant, change.job] = change
+        requests = list(filter(tells_of_request, patches))
+        if requests:
+            keeping = self._publisher.keep_requests(requests)
+            self._keeping.append(asyncio.create_task(keeping, name="keep requests"))
         if self._round is None:
             self._round = asyncio.create_task(self._publish_soon(), name="publish states")
         return self._round
 
     async def _publish_soon(self) -> None:
         await asyncio.sleep(self._gather_s)
-        changed, requests = list(self._changed.values()), self._requests
-        self._changed, self._requests, self._round = {}, [], None
+        changed, keeping = list(self._changed.values()), self._keeping
+        self._changed, self._keeping, self._round = {}, [], None
         try:
-            self._metrics.published.inc(await self._publisher.keep_requests(requests))
+            self._metrics.published.inc(sum(await asyncio.gather(*keeping)))
             self._metrics.published.inc(await self._publisher.publish(changed))
         except Fatal as error:
             self._on_fatal(error)

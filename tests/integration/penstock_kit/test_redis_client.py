@@ -122,6 +122,24 @@ async def test_ten_thousand_cancels_before_a_late_redis_leave_no_foreign_reply(
     assert tally["right"] > CANCELS / 4
 
 
+async def test_many_replies_may_take_longer_together_than_one_alone(redis_url: str) -> None:
+    address = urlsplit(redis_url)
+    where = (address.hostname or "", address.port or 0)
+    async with slow_proxy(*where, chance=random.Random(3), late_s=0.15) as late_port:
+        settings = RedisSettings(
+            url=SecretStr(f"redis://127.0.0.1:{late_port}/0"), timeout=timedelta(seconds=1)
+        )
+        client = connect_redis(settings, name="tests")
+        script = Script(client, "return string.rep(ARGV[1], 16384)")
+        began = asyncio.get_running_loop().time()
+
+        replies = await script.run_many([([], ["x"])] * 100)
+
+        assert asyncio.get_running_loop().time() - began > 1
+        assert replies == [b"x" * 16384] * 100
+        await client.aclose()
+
+
 async def test_script_when_redis_forgot_it_is_loaded_again(redis: RedisClient) -> None:
     script = Script(redis, "return tonumber(ARGV[1]) + 1  -- a test of its own")
 

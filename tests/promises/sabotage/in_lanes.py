@@ -86,7 +86,9 @@ def sdk_retries() -> None:
         for _ in range(2):
             try:
                 return await once(self, call)
-            except Transient:
+            except Transient as error:
+                if error.code != "provider_unreachable":
+                    raise
                 await asyncio.sleep(0.5)
         return await once(self, call)
 

@@ -41,7 +41,7 @@ _IDLE_S: Final = 0.1
 """The same while none is: errors of the client are heard so late."""
 
 _UNANSWERED_S: Final = 2.0
-"""How long `stop` waits where the last record was given up, for no broker answered in its time."""
+"""How long `stop` waits where a record was given up lately, and none acknowledged since."""
 
 _BY_KEY: Final = -1
 """librdkafka's RD_KAFKA_PARTITION_UA: the partitioner chooses."""
@@ -74,7 +74,7 @@ class KafkaProducer:
         self._timer: asyncio.TimerHandle | None = None
         self._is_busy = False
         self._fault: BrokerFault | None = None
-        self._is_unanswered = False
+        self._unanswered_at = float("-inf")
 
     async def start(self) -> None:
         """Create the client; the broker need not be reachable."""
@@ -91,14 +91,14 @@ class KafkaProducer:
     async def stop(self, timeout_s: float = 10.0) -> None:
         """Wait for outstanding acknowledgements, at most `timeout_s`.
 
-        Less where the last record was given up for want of an answer. What is left then fails as
-        unknown. Works twice.
+        Less while no broker answers. What is left then fails as unknown. Works twice.
         """
         client, self._client = self._client, None
         if client is None or self._timer is None:
             return
         self._timer.cancel()
-        if self._is_unanswered:
+        patience_s = 2 * self._settings.delivery_timeout.total_seconds()
+        if time.monotonic() - self._unanswered_at < patience_s:
             timeout_s = min(timeout_s, _UNANSWERED_S)
         end_at = time.monotonic() + timeout_s
         while len(client) and time.monotonic() < end_at:
@@ -167,7 +167,10 @@ class KafkaProducer:
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._look)
 
     def _report(self, on_ack: AckCallback, error: KafkaError | None, message: Message) -> None:
-        self._is_unanswered = error is not None and error.code() == _NO_ANSWER
+        if error is None:
+            self._unanswered_at = float("-inf")
+        elif error.code() == _NO_ANSWER:
+            self._unanswered_at = time.monotonic()
         try:
             if error is None:
                 on_ack(_ack(message), None)

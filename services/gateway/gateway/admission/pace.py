@@ -43,18 +43,25 @@ class _Level:
     def __init__(self, now: float) -> None:
         self.running = 0
         self._seconds = 0.0  # of all jobs together, since the present mean was begun
-        self._counted_at = self._since = self._peak_since = now
+        self._counted_at = self._since = self._peak_since = self._idle_since = now
         self._peak = self._peak_before = 0.0
+        self._has_mean = False  # of the present stretch of work
 
     def change(self, by: int, now: float) -> None:
         """A job begins or ends."""
         self._count(now)
+        if self.running == 0 and now - self._idle_since >= _LEVEL_S:
+            # A mean with idle time in it would be far below what the workers can do.
+            self._seconds, self._since, self._has_mean = 0.0, now, False
         self.running += by
+        if self.running == 0:
+            self._idle_since = now
 
     def peak(self, now: float) -> float:
-        """The highest mean of late; what runs now before there is any."""
+        """The highest mean of late; at least one, and what runs now before there is a mean."""
         self._count(now)
-        return max(self._peak, self._peak_before) or float(self.running)
+        least = 1 if self._has_mean else max(1, self.running)
+        return max(float(least), self._peak, self._peak_before)
 
     def _count(self, now: float) -> None:
         self._seconds += self.running * (now - self._counted_at)
@@ -62,7 +69,7 @@ class _Level:
         if now - self._since < _LEVEL_S:
             return
         mean = self._seconds / (now - self._since)
-        self._seconds, self._since = 0.0, now
+        self._seconds, self._since, self._has_mean = 0.0, now, True
         if now - self._peak_since >= _PEAK_S:
             is_recent = now - self._peak_since < 2 * _PEAK_S
             self._peak_before = self._peak if is_recent else mean
@@ -94,6 +101,8 @@ class Pace:
         state = self._groups.get(group)
         if state is None:
             state = self._groups[group] = _Group(now, _Level(now))
+        if state.service_s is None and state.level.running == 0:
+            state.began = now
         self._running[job] = (group, now)
         state.level.change(+1, now)
         if len(self._running) > _MAX_RUNNING:
@@ -127,7 +136,7 @@ class Pace:
         return GroupPace(
             running=state.level.running,
             service_s=now - state.began if state.service_s is None else state.service_s,
-            parallelism=state.level.peak(now) or None,
+            parallelism=state.level.peak(now),
             drain_per_s=_drain(state, now),
         )
 

@@ -123,6 +123,35 @@ def test_pace_when_starts_are_seen_before_the_ends_that_made_room_believes_the_m
     assert desk.pace.of("llm-worker").parallelism == pytest.approx(8, rel=0.06)
 
 
+def test_pace_when_a_burst_follows_an_idle_time_is_not_diluted_by_it() -> None:
+    desk = Desk()
+    desk.work(seconds=1, at_once=1)
+    for _ in range(90):  # the gateway looks each second
+        desk.clock.advance(timedelta(seconds=1))
+        desk.pace.of("llm-worker")
+    desk.clock.advance(timedelta(seconds=0.95))
+
+    seen = []
+    for number in range(16):
+        desk.pace.started(f"burst_{number}", "llm-worker")
+    for _ in range(30):
+        desk.clock.advance(timedelta(milliseconds=50))
+        seen.append(desk.pace.of("llm-worker").parallelism)
+
+    assert seen == [pytest.approx(16)] * 30
+
+
+def test_pace_when_short_jobs_come_rarely_has_room_for_one_at_least() -> None:
+    desk = Desk()
+    for turn in range(40):
+        desk.pace.started(f"job_{turn}", "llm-worker")
+        desk.clock.advance(timedelta(milliseconds=20))
+        desk.pace.ended(f"job_{turn}")
+        desk.clock.advance(timedelta(milliseconds=980))
+
+    assert desk.pace.of("llm-worker").parallelism == 1
+
+
 def test_pace_until_a_job_ended_is_at_least_as_slow_as_the_first_one() -> None:
     desk = Desk()
     desk.pace.started("job", "llm-worker")

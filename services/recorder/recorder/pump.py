@@ -142,9 +142,9 @@ class Pump:
             records = self._fold(consumer, records)
         self._commit_now_and_then(consumer)
 
-    def _poll(self, consumer: Consumer, timeout_s: float) -> list[Record]:
+    def _poll(self, consumer: Consumer, timeout_s: float, most: int = _MAX_RECORDS) -> list[Record]:
         self._polled_at = self._clock.monotonic()
-        return consumer.poll(timeout_s, _MAX_RECORDS)
+        return consumer.poll(timeout_s, most)
 
     def _gather(self, consumer: Consumer, count: int) -> list[Record]:
         """What else comes within the pause, up to a whole batch."""
@@ -154,8 +154,7 @@ class Pump:
             rest_s = until - self._clock.monotonic()
             if rest_s <= 0:
                 break
-            self._polled_at = self._clock.monotonic()
-            gathered += consumer.poll(rest_s, left)
+            gathered += self._poll(consumer, rest_s, left)
         return gathered
 
     def _fold(self, consumer: Consumer, records: list[Record]) -> list[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.promises.checker.evidence import Evidence
@@ -43,12 +43,10 @@ def check_redis_loss(evidence: Evidence) -> Verdict:
         for took in rebuilt
         if took is None or took > _REBUILD_S
     ]
-    longest = max((took for took in rebuilt if took is not None), default=0.0)
-    raw = [line["took_s"] for line in evidence.journal("rebuilds")]
+    undivided = [line["took_s"] for line in evidence.journal("rebuilds")]
     figure = (
         f"{differ} of {len(evidence.api)} jobs differ after {len(losses)} losses, "
-        f"rebuilt in <= {longest:.1f} s "
-        f"({max((took for took in raw if took is not None), default=0.0):.1f} s with faults amid)"
+        f"rebuilt in <= {_longest(rebuilt):.1f} s ({_longest(undivided):.1f} s with faults amid)"
     )
     return judged("P4", "Redis is disposable", figure, offenders, of=len(losses))
 
@@ -66,6 +64,10 @@ def _rebuilt(evidence: Evidence) -> Iterator[float | None]:
             continue
         began = line["at"] - line["took_s"]
         yield line["at"] - max([began, *(cut for cut in cuts if began < cut <= line["at"])])
+
+
+def _longest(spans: Iterable[float | None]) -> float:
+    return max((took for took in spans if took is not None), default=0.0)
 
 
 def _late(took: float | None) -> str:

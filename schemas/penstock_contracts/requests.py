@@ -292,6 +292,11 @@ class JobRequest(Order):
         description="True where the gateway moved the job to the low lane, because its tenant"
         " crowds others out; absent otherwise.",
     )
+    streamed: bool = Field(
+        default=True,
+        strict=True,
+        description="False: nobody follows its text, so it has no delta events; the end has all.",
+    )
     surface: Surface | None = Field(
         default=None,
         description="Set where the job came through another API, for example OpenAI's.",

@@ -26,7 +26,7 @@ from penstock_kit.tenancy import TenantScope
 
 from tests.support.gateway import GatewayBench, Reply
 
-__all__ = ["BatchBench", "chat_line", "completed", "delivery", "failed", "form", "jsonl"]
+__all__ = ["LOW", "BatchBench", "chat_line", "completed", "delivery", "failed", "form", "jsonl"]
 
 LOW = "ai.chat.requests.v1.low"
 

@@ -21,7 +21,16 @@ __all__ = ["SOURCE", "RecordWriter", "RequestEvent", "Speaker"]
 
 SOURCE = "/penstock/gateway"
 """`ce_source` of everything that gateways write."""
-_PASSED_ON = ("model", "params", "priority", "conversation", "charge", "metadata", "surface")
+_PASSED_ON = (
+    "model",
+    "params",
+    "priority",
+    "conversation",
+    "charge",
+    "metadata",
+    "streamed",
+    "surface",
+)
 """Members of a submit that go into the record as they came."""
 _CE_QUEUED = ce_event_type("queued")
 

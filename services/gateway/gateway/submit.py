@@ -56,12 +56,18 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class PreparedJob:
-    """A checked job with its id; nothing has been written. `fingerprint` is None without a key."""
+    """A checked job with its id; nothing has been written.
+
+    Attributes:
+        fingerprint: of the content; None without a key.
+        is_told: whether live readers hear that it waits, before it is in the table.
+    """
 
     event: RequestEvent
     key: str | None
     fingerprint: str | None
     route: str = ROUTE
+    is_told: bool = True
 
     @property
     def job(self) -> str:
@@ -169,6 +175,8 @@ class Submitter:
         if admitted.is_demoted:
             event = replace(event, is_demoted=True)
         await self._write(event, admitted)
+        if prepared.is_told:
+            self._writer.hint(event)
         self._admission.settle(admitted)
         task = event.checked.body.task
         self._metrics.jobs_accepted.labels(task).inc()
@@ -205,7 +213,6 @@ class Submitter:
                 event.is_demoted,
             ),
         )
-        self._writer.hint(event)
 
 
 def _accepted(event: RequestEvent, admitted: Admitted, *, is_demoted: bool) -> Accepted:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from random import SystemRandom
 
 from penstock_contracts.ids import JobIds
 from penstock_kit.auth.producers import GATEWAY_PRODUCER, producer_secret
 from penstock_kit.auth.tickets import TICKET_LIFETIME
+from penstock_kit.kafka.bursts import Bursts
+from penstock_kit.kafka.ports import Ack
 from penstock_kit.tasks import TaskCatalog
 
 from gateway.admission.bodies import BodyBudget
@@ -15,7 +18,6 @@ from gateway.app import create_app
 from gateway.cancel import Canceller
 from gateway.checking import JobChecker
 from gateway.frame import Frame
-from gateway.hints import QueuedHints
 from gateway.metrics import GatewayMetrics
 from gateway.model_names import known_models
 from gateway.openai.batches.wiring import (
@@ -45,6 +47,9 @@ from gateway.webhook_endpoints.building import build_webhook_endpoints
 from gateway.writing import JobWriter
 
 __all__ = ["build_frame"]
+
+_HINTS_PAUSE = timedelta(milliseconds=10)
+"""Between two bursts. A reader that has seen the job start meanwhile drops the hint."""
 
 
 def build_frame(
@@ -173,7 +178,12 @@ def _submitter(
     ids: JobIds,
 ) -> Submitter:
     models = known_models(settings.gateway.models, providers_file=settings.providers_file)
-    hints = QueuedHints(outside.producer, metrics)
+    hints = Bursts(
+        outside.producer,
+        pause=_HINTS_PAUSE,
+        on_ack=_unheeded,
+        on_full=metrics.degraded.labels("queued_hint").inc,
+    )
     inside.closings.append(hints.stop)
     secret = producer_secret(settings.auth.id_secret.get_secret_value().encode(), GATEWAY_PRODUCER)
     return Submitter(
@@ -197,3 +207,7 @@ def _submitter(
         clock=outside.clock,
         randomness=inside.randomness,
     )
+
+
+def _unheeded(_ack: Ack | None, _error: Exception | None) -> None:
+    """A lost hint is no loss."""

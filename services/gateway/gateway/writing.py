@@ -6,6 +6,7 @@ import structlog
 from penstock_contracts.codec import dumps
 from penstock_contracts.parts import BlobRef
 from penstock_kit.errors import Rejected, Retryable
+from penstock_kit.kafka.bursts import Bursts
 from penstock_kit.kafka.ports import (
     BrokerFault,
     DeliveryUnknown,
@@ -18,7 +19,6 @@ from penstock_kit.tasks import TaskCatalog
 from penstock_kit.tenancy import TenantScope
 
 from gateway.errors import ApiError
-from gateway.hints import QueuedHints
 from gateway.ports import Blobs
 from gateway.records import RecordWriter, RequestEvent
 
@@ -41,7 +41,7 @@ class JobWriter:
         tasks: TaskCatalog,
         records: RecordWriter,
         producer: Producer,
-        hints: QueuedHints,
+        hints: Bursts,
         blobs: Blobs,
         inline_limit_bytes: int,
     ) -> None:

@@ -16,7 +16,7 @@ from penstock_contracts.parts import Delta, ReasoningDelta, RefusalDelta, TextDe
 
 from llm_worker.ports import Batch, Piece
 
-__all__ = ["Coalescer", "CoalescingPolicy", "DeltaPace"]
+__all__ = ["Coalescer", "CoalescingPolicy", "DeltaPace", "Unheard"]
 
 _MAX_EVENT_CHARS = 64 * 1024
 """A delta event stays far below the record limit, even where every character is escaped in JSON."""
@@ -69,6 +69,11 @@ class DeltaPace:
     def interval_s(self) -> float:
         """Between two events of a stream, now."""
         return min(max(self._shortest_s, self._streams * self._each_s), self._longest_s)
+
+    @property
+    def longest_s(self) -> float:
+        """The interval while streams are as many as can be."""
+        return self._longest_s
 
 
 class Coalescer:
@@ -145,6 +150,24 @@ class Coalescer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Unheard:
+    """In place of a `Coalescer` where nobody follows the text: emits nothing."""
+
+    def __init__(self, pace: DeltaPace) -> None:
+        self._pace = pace
+
+    def add(self, batch: Batch) -> float:
+        """Take the pieces of a batch; gives the loop time at which to look for more."""
+        del batch
+        return asyncio.get_running_loop().time() + self._pace.longest_s
+
+    def flush(self) -> None:
+        """Nothing is held."""
+
+    def close(self) -> None:
+        """There is no timer."""
 
 
 def joined(pieces: Sequence[Piece]) -> list[Delta]:

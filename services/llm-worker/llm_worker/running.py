@@ -18,7 +18,7 @@ from penstock_kit.jobs.under_way import DeadlinePassed, Ended, Ending, JobUnderW
 
 from llm_worker.assembly import Answer
 from llm_worker.billing import Bill
-from llm_worker.coalescing import Coalescer, DeltaPace
+from llm_worker.coalescing import Coalescer, DeltaPace, Unheard
 from llm_worker.dialogue import messages_for, next_state
 from llm_worker.errors import BadAnswer, ProviderFault
 from llm_worker.formats import generated, repair_request
@@ -157,7 +157,7 @@ class JobRun:
         self, provider: Provider, call: Call, *, price: str | None, alias: str
     ) -> Answer:
         answer = Answer()
-        coalescer = Coalescer(self._job.emitter.delta, self._parts.delta_pace)
+        coalescer = self._coalescer()
         observed = self._parts.metrics.call(alias, provider.name)
         was_charged = False
 
@@ -189,6 +189,12 @@ class JobRun:
                 observed.usage(usage)
             observed.close()
         return answer
+
+    def _coalescer(self) -> Coalescer | Unheard:
+        pace = self._parts.delta_pace
+        if not self._job.request.request.streamed:
+            return Unheard(pace)
+        return Coalescer(self._job.emitter.delta, pace)
 
     async def _complete(self, answer: Answer, alias: str, provider: str) -> None:
         job, request = self._job, self._job.request

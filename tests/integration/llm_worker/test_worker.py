@@ -51,6 +51,20 @@ async def test_chat_streams_and_completes_with_usage_and_cost(tmp_path: Path) ->
     assert rig.server.journal.lines[0]["job"] == job
 
 
+@pytest.mark.parametrize("cut", ["", "cut=3;times=1;"], ids=["at once", "at the second try"])
+async def test_job_that_nobody_follows_has_no_deltas_and_its_whole_output(
+    tmp_path: Path, cut: str
+) -> None:
+    async with llm_rig(tmp_path, retry=SOON) as rig:
+        job = await rig.chat(f"go [[{cut}tokens=500;rate=2000]]", streamed=False)
+        events = await rig.ended(job)
+
+    kinds = ["started", "retrying", "started"] if cut else ["started"]
+    assert [event["type"] for event in events] == [*kinds, "completed"]
+    assert len(events[-1]["output"]["choices"][0]["text"].split()) == 500
+    assert events[-1]["usage"]["output_tokens"] == (503 if cut else 500)
+
+
 async def test_model_without_price_has_unknown_cost(tmp_path: Path) -> None:
     async with llm_rig(tmp_path) as rig:
         events = await rig.ended(await rig.chat("hello", model="free"))

@@ -67,7 +67,8 @@ def request_event(
     """The event that asks for a job. The same source and `event_id` is the same job, however often.
 
     `members` are those of `JobRequest`: model, params, priority, conversation, deadline, charge,
-    metadata, user. `topic` is the task's base topic where tasks.yaml gives it another name.
+    metadata, user, streamed. `topic` is the task's base topic where tasks.yaml gives it another
+    name.
 
     Raises:
         ContractError: a member is wrong; the sentence names it.

@@ -43,6 +43,7 @@ class Ask:
         params: sampling parameters by the names of `Params`, checked.
         follow: what the caller stays for.
         metadata: the caller's own, for the job's record.
+        is_streamed: its text is worth events of its own; else there is only the end.
         is_kept: the object can be fetched again, so the job runs on when its caller leaves.
     """
 
@@ -58,6 +59,7 @@ class Ask:
     deadline_s: float | None = None
     surface: Surface | None = None
     follow: Follow = Follow.END
+    is_streamed: bool = True
     is_kept: bool = False
 
 
@@ -82,6 +84,8 @@ def checked_job(ask: Ask, tasks: TaskCatalog) -> CheckedJob:
         raw["priority"] = ask.priority.value
     if ask.metadata:
         raw["metadata"] = ask.metadata
+    if not ask.is_streamed:
+        raw["streamed"] = False
     if ask.surface is not None:
         raw["surface"] = ask.surface.model_dump(mode="json", exclude_defaults=True)
     return CheckedJob(body, raw, ask.input, task_type)

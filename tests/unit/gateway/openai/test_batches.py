@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from penstock_contracts.events import Cancelled
-from penstock_contracts.topics import BATCH_REQUESTS
+from penstock_contracts.topics import BATCH_REQUESTS, EVENTS
 from penstock_kit.control import Cancel
 from penstock_kit.errors import Busy, Rejected
 from penstock_kit.kafka.ports import ProducerFull
 
 from tests.support.batches import (
+    LOW,
     BatchBench,
     chat_line,
     completed,
@@ -62,6 +63,18 @@ async def test_batch_when_all_lines_end_well_then_output_has_them_in_openais_sha
     response = lines["b"]["response"]
     assert (response["status_code"], response["body"]["object"]) == (200, "chat.completion")
     assert response["body"]["choices"][0]["message"]["content"] == "re: two"
+
+
+async def test_lines_when_submitted_then_no_reader_hears_that_they_wait_nor_their_text() -> None:
+    batches = await bench()
+    await batches.batch(chat_line("a"), chat_line("b"))
+
+    async with batches.worker():
+        await batches.run()
+
+    requests = [json.loads(record.value or b"") for record in batches.gateway.kafka.records(LOW)]
+    assert [request["streamed"] for request in requests] == [False, False]
+    assert batches.gateway.kafka.records(EVENTS.name) == []
 
 
 async def test_batch_when_every_line_fails_then_error_file_has_them_and_no_output_file() -> None:

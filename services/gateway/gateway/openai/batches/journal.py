@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any, Literal
 
 import structlog
@@ -20,7 +21,8 @@ from penstock_kit.batches.shelf import Shelf
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Busy, Retryable
 from penstock_kit.jobs.view import TableAway
-from penstock_kit.kafka.ports import OutRecord, Producer, ProducerFull
+from penstock_kit.kafka.bursts import Bursts
+from penstock_kit.kafka.ports import OutRecord, Producer
 from penstock_kit.tenancy import TenantScope
 
 __all__ = ["Journal", "LineNews"]
@@ -28,6 +30,8 @@ __all__ = ["Journal", "LineNews"]
 log = structlog.get_logger(__name__)
 
 _PAUSE_S = 1.0
+_LINES_PAUSE = timedelta(milliseconds=50)
+"""Between two bursts of lines' ends: who follows a batch hears of each so late."""
 _EVENT_OF: dict[BatchStatus, str] = {
     status: f"batch.{status.value}"
     for status in BatchStatus
@@ -52,6 +56,7 @@ class Journal:
     ) -> None:
         self.state = state
         self._producer = producer
+        self._lines = Bursts(producer, pause=_LINES_PAUSE)
         self._shelf = shelf
         self._events = events
         self._clock = clock
@@ -77,6 +82,7 @@ class Journal:
     async def change(self, status: BatchStatus, **known: Any) -> None:
         """Enter a state: written, acknowledged, shown, told. Waits as long as the log is away."""
         await self._write(status=status, **known)
+        await self._all_told()
         kind: Any = _EVENT_OF[status]
         event = BatchChanged(
             type=kind,
@@ -97,7 +103,7 @@ class Journal:
         self._seen = done
         await self._write(counts=counts, usage=usage)
 
-    async def tell(self, news: LineNews, counts: BatchCounts) -> None:
+    def tell(self, news: LineNews, counts: BatchCounts) -> None:
         """A line has ended; told once."""
         line, custom_id, job, status_code, code = news
         if line in self._told:
@@ -118,14 +124,17 @@ class Journal:
             status_code=status_code,
             code=code,
         )
-        record = event_record(self.state.request, event)
+        self._lines.tell(event_record(self.state.request, event))
+
+    async def stop(self) -> None:
+        """Say what waits to be said, if there is room; what is lost the next run tells."""
+        await self._lines.stop()
+
+    async def _all_told(self) -> None:
         while True:
-            try:
-                self._producer.send_soon(record)
-            except ProducerFull:
-                await asyncio.sleep(_PAUSE_S)
-            else:
+            if self._lines.flush():
                 return
+            await asyncio.sleep(_PAUSE_S)
 
     async def _write(self, **known: Any) -> None:
         update = {**known, "version": self.state.version + 1}

@@ -42,7 +42,15 @@ class LineSubmitter:
             ApiError: the job was not accepted; `kind.should_retry` says whether it may be later.
         """
         left_s = max(1.0, (deadline - now).total_seconds())
-        ask = replace(ask, priority=Priority.LOW, deadline_s=left_s, follow=Follow.NOTHING)
+        # Who follows a batch hears of the ends of its lines: that they wait, and their text as it
+        # comes, nobody needs to hear.
+        ask = replace(
+            ask,
+            priority=Priority.LOW,
+            deadline_s=left_s,
+            follow=Follow.NOTHING,
+            is_streamed=False,
+        )
         event = RequestEvent(
             job=job,
             principal=principal,
@@ -51,4 +59,4 @@ class LineSubmitter:
             created_text=rfc3339(now),
             deadline=deadline,
         )
-        await self._submitter.accept(PreparedJob(event, None, None, _ROUTE))
+        await self._submitter.accept(PreparedJob(event, None, None, _ROUTE, is_told=False))

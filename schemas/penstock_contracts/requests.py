@@ -292,8 +292,8 @@ class JobRequest(Order):
         description="True where the gateway moved the job to the low lane, because its tenant"
         " crowds others out; absent otherwise.",
     )
-    streamed: bool = Field(
-        default=True,
+    streamed: bool | None = Field(
+        default=None,
         strict=True,
         description="False: nobody follows its text, so it has no delta events; the end has all.",
     )

@@ -60,14 +60,14 @@ class PreparedJob:
 
     Attributes:
         fingerprint: of the content; None without a key.
-        is_told: whether live readers hear that it waits, before it is in the table.
+        is_watched: somebody may look at it right now; else readers hear a moment later of it.
     """
 
     event: RequestEvent
     key: str | None
     fingerprint: str | None
     route: str = ROUTE
-    is_told: bool = True
+    is_watched: bool = True
 
     @property
     def job(self) -> str:
@@ -175,8 +175,7 @@ class Submitter:
         if admitted.is_demoted:
             event = replace(event, is_demoted=True)
         await self._write(event, admitted)
-        if prepared.is_told:
-            self._writer.hint(event)
+        self._writer.hint(event, is_watched=prepared.is_watched)
         self._admission.settle(admitted)
         task = event.checked.body.task
         self._metrics.jobs_accepted.labels(task).inc()

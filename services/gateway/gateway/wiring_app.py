@@ -50,6 +50,8 @@ __all__ = ["build_frame"]
 
 _HINTS_PAUSE = timedelta(milliseconds=10)
 """Between two bursts. A reader that has seen the job start meanwhile drops the hint."""
+_SLOW_HINTS_PAUSE = timedelta(milliseconds=250)
+"""The same of jobs that nobody watches, thousands at once: only what they add to lines counts."""
 
 
 def build_frame(
@@ -178,13 +180,12 @@ def _submitter(
     ids: JobIds,
 ) -> Submitter:
     models = known_models(settings.gateway.models, providers_file=settings.providers_file)
-    hints = Bursts(
-        outside.producer,
-        pause=_HINTS_PAUSE,
-        on_ack=_unheeded,
-        on_full=metrics.degraded.labels("queued_hint").inc,
+    dropped = metrics.degraded.labels("queued_hint").inc
+    hints, slow_hints = (
+        Bursts(outside.producer, pause=pause, on_ack=_unheeded, on_full=dropped)
+        for pause in (_HINTS_PAUSE, _SLOW_HINTS_PAUSE)
     )
-    inside.closings.append(hints.stop)
+    inside.closings += [hints.stop, slow_hints.stop]
     secret = producer_secret(settings.auth.id_secret.get_secret_value().encode(), GATEWAY_PRODUCER)
     return Submitter(
         checker=JobChecker(tasks=tasks, models=models),
@@ -197,6 +198,7 @@ def _submitter(
             records=RecordWriter(speaker=Speaker(GATEWAY_PRODUCER, secret)),
             producer=outside.producer,
             hints=hints,
+            slow_hints=slow_hints,
             blobs=outside.blobs,
             inline_limit_bytes=settings.blobs.inline_limit_bytes,
         ),

@@ -42,6 +42,7 @@ class JobWriter:
         records: RecordWriter,
         producer: Producer,
         hints: Bursts,
+        slow_hints: Bursts,
         blobs: Blobs,
         inline_limit_bytes: int,
     ) -> None:
@@ -49,6 +50,7 @@ class JobWriter:
         self._records = records
         self._producer = producer
         self._hints = hints
+        self._slow_hints = slow_hints
         self._blobs = blobs
         self._inline_limit_bytes = inline_limit_bytes
 
@@ -61,9 +63,10 @@ class JobWriter:
         """
         await self._send(await self._record(event), event.job)
 
-    def hint(self, event: RequestEvent) -> None:
-        """Tell readers that the job waits. Nobody waits for it."""
-        self._hints.tell(self._records.queued(event))
+    def hint(self, event: RequestEvent, *, is_watched: bool) -> None:
+        """Tell readers that the job waits; a moment later where nobody watches it."""
+        hints = self._hints if is_watched else self._slow_hints
+        hints.tell(self._records.queued(event))
 
     async def _record(self, event: RequestEvent) -> OutRecord:
         base = self._tasks.base_topic(event.checked.body.task)

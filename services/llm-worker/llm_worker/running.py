@@ -192,7 +192,7 @@ class JobRun:
 
     def _coalescer(self) -> Coalescer | Unheard:
         pace = self._parts.delta_pace
-        if not self._job.request.request.streamed:
+        if self._job.request.request.streamed is False:
             return Unheard(pace)
         return Coalescer(self._job.emitter.delta, pace)
 

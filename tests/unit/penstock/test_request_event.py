@@ -85,3 +85,11 @@ def test_identity_with_producer_but_no_secret_is_refused() -> None:
 
 def test_identity_when_printed_keeps_its_secret() -> None:
     assert SECRET.hex() not in repr(IDENTITY)
+
+
+def test_member_that_older_workers_do_not_know_is_written_only_where_it_was_given() -> None:
+    plain = request_event(IDENTITY, "chat", CHAT, event_id="1", now=NOW)
+    unstreamed = request_event(IDENTITY, "chat", CHAT, event_id="2", now=NOW, streamed=False)
+
+    assert b"streamed" not in (plain.record.value or b"")
+    assert _intake().verify(_read(unstreamed.record)).request.streamed is False

@@ -37,6 +37,15 @@ def test_deltas_in_order_make_the_text_without_gaps() -> None:
     assert transcript.last is not None
 
 
+def test_job_that_is_not_streamed_has_its_text_at_the_end() -> None:
+    transcript = Transcript()
+
+    added = [transcript.take(event) for event in (_started(1), _completed(1, 2, "Hello"))]
+
+    assert added == ["", "Hello"]
+    assert transcript.text == "Hello"
+
+
 def test_event_when_repeated_changes_nothing() -> None:
     transcript = Transcript()
     transcript.take(_started(1))

@@ -72,6 +72,21 @@ async def test_tell_when_alone_sends_at_once_and_others_follow_together(bench: B
     await bursts.stop()
 
 
+async def test_acknowledgements_reach_who_asked_for_them(bench: Bench) -> None:
+    offsets: list[int] = []
+    bursts = Bursts(
+        bench.room.producer,
+        pause=NEVER,
+        on_ack=lambda ack, _: offsets.append(-1 if ack is None else ack.offset),
+    )
+    tell(bursts, 3)
+    await bursts.stop()
+
+    await until(lambda: len(offsets) == 3)
+
+    assert offsets == [0, 1, 2]
+
+
 async def test_stop_when_records_wait_sends_them(bench: Bench) -> None:
     bursts = bench.bursts(NEVER)
     tell(bursts, 3)
@@ -80,6 +95,18 @@ async def test_stop_when_records_wait_sends_them(bench: Bench) -> None:
     await bursts.stop()
 
     assert bench.written == [b"0", b"1", b"2"]
+
+
+async def test_drop_when_records_wait_forgets_them(bench: Bench) -> None:
+    bursts = bench.bursts(SOON)
+    tell(bursts, 3)
+
+    bursts.drop()
+    tell(bursts, 1)
+    bursts.drop()
+    await bursts.stop()
+
+    assert bench.written == [b"0", b"0"]
 
 
 async def test_flush_when_there_is_no_room_tells_what_is_dropped(bench: Bench) -> None:

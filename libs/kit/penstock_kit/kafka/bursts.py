@@ -41,12 +41,20 @@ class Bursts:
         self._waiting: list[OutRecord] = []
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def held(self) -> int:
+        """How many records wait."""
+        return len(self._waiting)
+
     async def stop(self) -> None:
         """Hand on what waits, if there is room; works twice."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         self.flush()
+
+    def drop(self) -> None:
+        """Forget what waits."""
+        self._stop_timer()
+        self._waiting = []
 
     def tell(self, record: OutRecord) -> None:
         """Hand a record on now, or with others after the pause that the last one began."""
@@ -73,3 +81,8 @@ class Bursts:
         if self._waiting:
             self.flush()
             self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._burst)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

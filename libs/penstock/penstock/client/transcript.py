@@ -61,6 +61,8 @@ class Transcript:
             self._result = output_text(event.output)
         elif self._apply(plain) is Taken.OLD:
             return ""
+        elif isinstance(event, Completed) and not self._stream.text():
+            self._result = output_text(event.output)  # of a job that is not streamed
         if self._stream.is_over and self.last is None:
             self.last = event
         is_anew = not isinstance(event, Snapshot) and event.attempt != place.attempt

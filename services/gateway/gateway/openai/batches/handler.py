@@ -121,11 +121,11 @@ class BatchHandler:
             state = await self._state(scope, request)
             if state.status.is_terminal:
                 return
-            share = self._slots.share()
+            share, journal = self._slots.share(), self._new_journal(state)
             run = BatchRun(
                 state,
                 principal=_principal(request),
-                journal=self._new_journal(state),
+                journal=journal,
                 parts=self._parts,
                 share=share,
             )
@@ -142,6 +142,7 @@ class BatchHandler:
                     raise
                 await run.fail()
             finally:
+                journal.drop()
                 share.close()
                 del self._runs[job]
             self._cancels.forget(job)

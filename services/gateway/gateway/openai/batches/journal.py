@@ -22,7 +22,7 @@ from penstock_kit.clock import Clock
 from penstock_kit.errors import Busy, Retryable
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.kafka.bursts import Bursts
-from penstock_kit.kafka.ports import OutRecord, Producer
+from penstock_kit.kafka.ports import OutRecord, Producer, ProducerFull
 from penstock_kit.tenancy import TenantScope
 
 __all__ = ["Journal", "LineNews"]
@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 _PAUSE_S = 1.0
 _LINES_PAUSE = timedelta(milliseconds=50)
 """Between two bursts of lines' ends: who follows a batch hears of each so late."""
+_MOST_HELD = 1_000
 _EVENT_OF: dict[BatchStatus, str] = {
     status: f"batch.{status.value}"
     for status in BatchStatus
@@ -82,18 +83,28 @@ class Journal:
     async def change(self, status: BatchStatus, **known: Any) -> None:
         """Enter a state: written, acknowledged, shown, told. Waits as long as the log is away."""
         await self._write(status=status, **known)
-        await self._all_told()
         kind: Any = _EVENT_OF[status]
-        event = BatchChanged(
-            type=kind,
-            batch=self.state.request.id,
-            sequence_number=self._next(),
-            at=self._clock.now(),
-            counts=self.state.counts,
-            output_file_id=self.state.output_file_id,
-            error_file_id=self.state.error_file_id,
-        )
-        await self._send(event_record(self.state.request, event))
+        while True:
+            await self._hold_at_most(0)
+            event = BatchChanged(
+                type=kind,
+                batch=self.state.request.id,
+                sequence_number=self._next(),
+                at=self._clock.now(),
+                counts=self.state.counts,
+                output_file_id=self.state.output_file_id,
+                error_file_id=self.state.error_file_id,
+            )
+            record = event_record(self.state.request, event)
+            try:
+                await self._producer.send(record)
+            except ProducerFull:
+                self._number -= 1  # refused at once: nobody has taken the next number yet
+                await asyncio.sleep(_PAUSE_S)
+            except Retryable:
+                return await self._send(record)
+            else:
+                return None
 
     async def note(self, counts: BatchCounts, usage: BatchUsage) -> None:
         """Keep the counts, if there is news. A run that goes over old lines again says nothing."""
@@ -103,8 +114,8 @@ class Journal:
         self._seen = done
         await self._write(counts=counts, usage=usage)
 
-    def tell(self, news: LineNews, counts: BatchCounts) -> None:
-        """A line has ended; told once."""
+    async def tell(self, news: LineNews, counts: BatchCounts) -> None:
+        """A line has ended; told once. Waits while so many are held that the log must be away."""
         line, custom_id, job, status_code, code = news
         if line in self._told:
             return
@@ -125,16 +136,16 @@ class Journal:
             code=code,
         )
         self._lines.tell(event_record(self.state.request, event))
+        await self._hold_at_most(_MOST_HELD)
 
-    async def stop(self) -> None:
-        """Say what waits to be said, if there is room; what is lost the next run tells."""
-        await self._lines.stop()
+    def drop(self) -> None:
+        """Say nothing more: the next run, which may be under way, tells what this one has not."""
+        self._lines.drop()
 
-    async def _all_told(self) -> None:
-        while True:
-            if self._lines.flush():
-                return
-            await asyncio.sleep(_PAUSE_S)
+    async def _hold_at_most(self, count: int) -> None:
+        while self._lines.held > count:
+            if not self._lines.flush():
+                await asyncio.sleep(_PAUSE_S)
 
     async def _write(self, **known: Any) -> None:
         update = {**known, "version": self.state.version + 1}

@@ -96,7 +96,6 @@ class BatchRun:
             await self._finish()
         finally:
             self._out.close()
-            await self._journal.stop()
 
     async def fail(self) -> None:
         """Give up for good: a fault of ours keeps the batch from ending."""
@@ -156,7 +155,7 @@ class BatchRun:
 
     async def _begin(self, group: asyncio.TaskGroup, line: RawLine) -> None:
         if self._closing.reason is not None:
-            self._record(await self._one.not_begun(line))
+            await self._record(await self._one.not_begun(line))
             return
         size = len(line.raw or b"")
         await self._share.take(size)
@@ -164,11 +163,11 @@ class BatchRun:
 
     async def _line(self, line: RawLine, size: int) -> None:
         try:
-            self._record(await self._one.run(line))
+            await self._record(await self._one.run(line))
         finally:
             self._share.give_back(size)
 
-    def _record(self, line: FinishedLine) -> None:
+    async def _record(self, line: FinishedLine) -> None:
         counts = self._counts
         is_well = line.code is None
         self._counts = BatchCounts.model_construct(
@@ -179,7 +178,7 @@ class BatchRun:
         self._usage = added(self._usage, line.usage)
         self._out.add(line.text, is_well=is_well)
         news = (line.number, line.custom_id, line.job, line.status_code, line.code)
-        self._journal.tell(news, self._counts)
+        await self._journal.tell(news, self._counts)
 
     async def _finish(self) -> None:
         now = self._parts.clock.now

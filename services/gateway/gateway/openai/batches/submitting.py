@@ -42,8 +42,7 @@ class LineSubmitter:
             ApiError: the job was not accepted; `kind.should_retry` says whether it may be later.
         """
         left_s = max(1.0, (deadline - now).total_seconds())
-        # Who follows a batch hears of the ends of its lines: that they wait, and their text as it
-        # comes, nobody needs to hear.
+        # Who follows a batch hears of the ends of its lines; their text as it comes nobody needs.
         ask = replace(
             ask,
             priority=Priority.LOW,
@@ -59,4 +58,4 @@ class LineSubmitter:
             created_text=rfc3339(now),
             deadline=deadline,
         )
-        await self._submitter.accept(PreparedJob(event, None, None, _ROUTE, is_told=False))
+        await self._submitter.accept(PreparedJob(event, None, None, _ROUTE, is_watched=False))

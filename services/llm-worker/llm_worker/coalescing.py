@@ -52,7 +52,7 @@ class DeltaPace:
 
     def __init__(self, policy: CoalescingPolicy) -> None:
         self._shortest_s = policy.interval.total_seconds()
-        self._longest_s = max(self._shortest_s, policy.longest_interval.total_seconds())
+        self.longest_s = max(self._shortest_s, policy.longest_interval.total_seconds())
         self._each_s = 1 / policy.events_per_s
         self.max_tokens = policy.max_tokens
         self._streams = 0
@@ -68,12 +68,7 @@ class DeltaPace:
     @property
     def interval_s(self) -> float:
         """Between two events of a stream, now."""
-        return min(max(self._shortest_s, self._streams * self._each_s), self._longest_s)
-
-    @property
-    def longest_s(self) -> float:
-        """The interval while streams are as many as can be."""
-        return self._longest_s
+        return min(max(self._shortest_s, self._streams * self._each_s), self.longest_s)
 
 
 class Coalescer:

@@ -33,6 +33,7 @@ _PAUSE_S = 1.0
 _LINES_PAUSE = timedelta(milliseconds=50)
 """Between two bursts of lines' ends: who follows a batch hears of each so late."""
 _MOST_HELD = 1_000
+"""Ends that wait for room in the producer; beyond, lines keep their places, so no more begin."""
 _EVENT_OF: dict[BatchStatus, str] = {
     status: f"batch.{status.value}"
     for status in BatchStatus
@@ -83,28 +84,18 @@ class Journal:
     async def change(self, status: BatchStatus, **known: Any) -> None:
         """Enter a state: written, acknowledged, shown, told. Waits as long as the log is away."""
         await self._write(status=status, **known)
-        kind: Any = _EVENT_OF[status]
         while True:
             await self._hold_at_most(0)
-            event = BatchChanged(
-                type=kind,
-                batch=self.state.request.id,
-                sequence_number=self._next(),
-                at=self._clock.now(),
-                counts=self.state.counts,
-                output_file_id=self.state.output_file_id,
-                error_file_id=self.state.error_file_id,
-            )
-            record = event_record(self.state.request, event)
+            record = self._changed(status)
             try:
                 await self._producer.send(record)
             except ProducerFull:
                 self._number -= 1  # refused at once: nobody has taken the next number yet
                 await asyncio.sleep(_PAUSE_S)
+                continue
             except Retryable:
-                return await self._send(record)
-            else:
-                return None
+                await self._send(record)  # the log may have it: the same number again
+            return
 
     async def note(self, counts: BatchCounts, usage: BatchUsage) -> None:
         """Keep the counts, if there is news. A run that goes over old lines again says nothing."""
@@ -141,6 +132,19 @@ class Journal:
     def drop(self) -> None:
         """Say nothing more: the next run, which may be under way, tells what this one has not."""
         self._lines.drop()
+
+    def _changed(self, status: BatchStatus) -> OutRecord:
+        kind: Any = _EVENT_OF[status]
+        event = BatchChanged(
+            type=kind,
+            batch=self.state.request.id,
+            sequence_number=self._next(),
+            at=self._clock.now(),
+            counts=self.state.counts,
+            output_file_id=self.state.output_file_id,
+            error_file_id=self.state.error_file_id,
+        )
+        return event_record(self.state.request, event)
 
     async def _hold_at_most(self, count: int) -> None:
         while self._lines.held > count:

@@ -131,6 +131,11 @@ class Started(_Event):
     until: Timestamp | None = Field(
         default=None, description="When this attempt's call has ended at the latest."
     )
+    crashes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Earlier attempts that took their worker down, where there are any.",
+    )
 
 
 class DeltaEvent(_Event):

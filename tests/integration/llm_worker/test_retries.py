@@ -127,6 +127,16 @@ async def test_permanent_refusal_is_dead_lettered_only_if_the_operator_can_mend_
     assert len(rig.dead()) == is_dead
 
 
+async def test_start_after_crashes_tells_their_count(tmp_path: Path) -> None:
+    """Redis may lose the ledger: the log remembers."""
+    async with llm_rig(tmp_path) as rig:
+        rig.ledger.crashes[rig.next_job()] = 2
+        after_two = await rig.ended(await rig.chat("go"))
+        first = await rig.ended(await rig.chat("go"))
+
+    assert [events[0].get("crashes") for events in (after_two, first)] == [2, None]
+
+
 async def test_job_that_crashed_three_workers_is_not_run_again(tmp_path: Path) -> None:
     async with llm_rig(tmp_path) as rig:
         rig.ledger.crashes[rig.next_job()] = 3

@@ -255,6 +255,32 @@ async def test_begin_of_what_crashed_again_and_again_counts_the_crashes(
     assert [second.crashes, third.crashes, fourth.crashes] == [1, 1, 2]
 
 
+async def test_begin_counts_crashes_on_where_redis_lost_all_in_between(
+    tmp_path: Path, tenant: str
+) -> None:
+    """The newest `started` in the log tells the count; the ledger alone would begin anew."""
+    request, at = ask(tenant)
+    log: list[Record] = []
+    counted: list[int] = []
+    with native_redis(tmp_path) as url:
+        client = connect_redis(RedisSettings(url=SecretStr(url)), name="tests")
+        await redis_answers(client)
+        await declare_whole(client)
+        for _ in range(4):
+            verdict = await after_a_killed_owner(client, request, at)
+            assert isinstance(verdict, Begin)
+            counted.append(verdict.crashes)
+            told = {"crashes": verdict.crashes} if verdict.crashes else {}
+            offset = len(log)
+            log.append(started(request.job, verdict.attempt, tenant=tenant, offset=offset, **told))
+            await client.flushall()
+            await fold(client, *log)
+            await declare_whole(client)
+        await client.aclose()
+
+    assert counted == [0, 1, 2, 3]
+
+
 async def test_begin_after_an_owner_that_let_go_is_no_crash(
     redis: RedisClient, tenant: str
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -78,7 +78,9 @@ def records(log: list[Written], job: str, tenant: str) -> list[Record]:
     for offset, event in enumerate(log):
         place = (event.attempt, 1 if event.kind == "started" else 2)
         if event.kind == "started":
-            made.append(started(job, event.attempt, tenant=tenant, offset=offset))
+            crashes = event.attempt - 1 or None
+            about: dict[str, Any] = {"tenant": tenant, "offset": offset, "crashes": crashes}
+            made.append(started(job, event.attempt, **about))
         elif event.kind == "completed":
             made.append(completed(job, place, str(offset), tenant=tenant, offset=offset))
         else:
@@ -129,6 +131,8 @@ def test_fold_in_any_order_with_repetitions_is_what_the_log_says_in_order(
         in_redis, in_memory, changed = await fold_all(redis, tenant, job, batches)
 
         assert told(in_redis) == told(in_memory) == expected(log)
+        begun = [event.attempt for event in log if event.kind == "started"]
+        assert changed[-1].facets.crashes == max(begun, default=1) - 1
 
         # Redis is lost; the state topic has the newest version, the log is read again behind it.
         await redis.delete(TenantScope(tenant).job_key(job))

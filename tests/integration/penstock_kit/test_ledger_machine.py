@@ -328,8 +328,9 @@ class Ledger(RuleBasedStateMachine):
         if isinstance(begun, LostOutcome) and run.stage == "begun":
             self.tell(run, JobStatus.UNKNOWN_OUTCOME)
         elif run.stage == "begun":
+            about: dict[str, Any] = {"tenant": self.tenant, "offset": len(self.log)}
             self.log.append(
-                started(self.job, begun.attempt, tenant=self.tenant, offset=len(self.log))
+                started(self.job, begun.attempt, crashes=begun.crashes or None, **about)
             )
             run.stage = "started"
         elif run.stage == "started":

@@ -114,6 +114,7 @@ class JobEmitter:
         model: str | None = None,
         provider: str | None = None,
         until: datetime | None = None,
+        crashes: int = 0,
     ) -> None:
         """Say that the call is about to begin; only after this returned may it begin."""
         await self._emit(
@@ -124,6 +125,7 @@ class JobEmitter:
                 model=model,
                 provider=provider,
                 until=until,
+                crashes=crashes or None,
             )
         )
 

@@ -11,6 +11,7 @@ idempotent: whatever the way, the result is the same. `lua/fold.lua` is the same
     endings   all terminal events; the first in the log that no later attempt's start stands before
               is how the job ended (`jobs/fence.py`), the others are superseded and still booked
     started   when it was first started: the earliest instant
+    crashes   how many attempts took their worker down: the highest count that a start tells
     top       the highest (attempt, seq) of any event
     deleted   when its owner had its content removed: the earliest instant
 """
@@ -107,6 +108,7 @@ class Facets:
     top: Position = _NOWHERE
     has_output: bool = False
     deleted_ms: int | None = None
+    crashes: int = 0
 
     @property
     def is_output_alone(self) -> bool:
@@ -138,6 +140,7 @@ def join(left: Facets, right: Facets) -> Facets:
             max(left.top, right.top),
             left.has_output or right.has_output,
             left.deleted_ms,
+            left.crashes,
         )
     starts = join_starts(left.starts, right.starts)
     return Facets(
@@ -149,6 +152,7 @@ def join(left: Facets, right: Facets) -> Facets:
         top=max(left.top, right.top),
         has_output=left.has_output or right.has_output,
         deleted_ms=_earliest(left.deleted_ms, right.deleted_ms),
+        crashes=max(left.crashes, right.crashes),
     )
 
 

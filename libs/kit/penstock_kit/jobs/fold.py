@@ -135,6 +135,7 @@ class JobFold:
             arguments += (*place, ending.status.value, ending.body, ending.event)
         arguments += (
             "" if facets.started_ms is None else facets.started_ms,
+            facets.crashes,
             *facets.top,
             int(facets.has_output),
             "" if patch.state_offset is None else patch.state_offset,

@@ -206,6 +206,7 @@ def _facets_of(record: Record, envelope: Envelope, event: JobEvent, data: bytes)
             starts=(Start(record.partition, record.offset, event.attempt),),
             started_ms=milliseconds(event.at),
             top=top,
+            crashes=event.crashes or 0,
         )
     if isinstance(event, Retrying):
         return Facets(progress=_progress(event, JobStatus.RETRYING), top=top)

@@ -74,6 +74,7 @@ def _encode(facets: Facets) -> bytes:
         "top": list(facets.top),
         "has_output": facets.has_output,
         "deleted_ms": facets.deleted_ms,
+        "crashes": facets.crashes,
     }
     if meta is not None:
         plain["meta"] = [meta.rank, meta.created_ms, meta.user, meta.body.decode()]
@@ -122,6 +123,7 @@ def _decode(raw: bytes, output: Any) -> Facets:
         top=Position(*plain["top"]),
         has_output=plain["has_output"],
         deleted_ms=plain.get("deleted_ms"),
+        crashes=plain.get("crashes", 0),
     )
 
 

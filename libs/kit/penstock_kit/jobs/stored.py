@@ -21,7 +21,7 @@ FACET_FIELDS = (
     "m_rank", "m_ms", "user", "meta",
     "p_attempt", "p_seq", "p_status", "progress", "p_until",
     "starts", "ends", "e_part", "e_off", "end",
-    "started", "attempt", "seq", "output", "deleted",
+    "started", "attempt", "seq", "output", "deleted", "crashes",
 )  # fmt: skip
 """The order in which `fold.lua` replies and readers ask."""
 
@@ -32,7 +32,7 @@ def facets_of(fields: Sequence[bytes | None]) -> Facets:
         m_rank, m_ms, user, meta,
         p_attempt, p_seq, p_status, progress, p_until,
         starts, ends, e_part, e_off, end,
-        started, attempt, seq, output, deleted,
+        started, attempt, seq, output, deleted, crashes,
     ) = fields  # fmt: skip
     counts = None if e_part is None else (int(e_part), int(e_off or 0))
     return Facets(
@@ -53,6 +53,7 @@ def facets_of(fields: Sequence[bytes | None]) -> Facets:
         top=_position(attempt, seq),
         has_output=output == b"1",
         deleted_ms=None if deleted is None else int(deleted),
+        crashes=int(crashes or 0),
     )
 
 

@@ -145,6 +145,7 @@ class JobUnderWay:
             model=model,
             provider=provider,
             until=self._clock.now() + timeout,
+            crashes=self.begun.crashes,
         )
         await self._ledger.confirm(self.request, self.begun)
         if self.begun.had_output:

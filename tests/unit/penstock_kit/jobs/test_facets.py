@@ -34,7 +34,7 @@ def a_life() -> list[JobPatch]:
         started(JOB, 1, offset=1),
         delta(JOB, (1, 2), offset=2),
         retried,
-        started(JOB, 2, offset=4, model="m2"),
+        started(JOB, 2, offset=4, model="m2", crashes=1),
         event_record(JOB, "reset", (2, 2), offset=5, reason="retry"),
         completed(JOB, (2, 3), offset=6),
         event_record(JOB, "failed", (1, 4), offset=7, error=ERROR),
@@ -74,6 +74,12 @@ def test_the_life_ends_as_completed_by_its_second_attempt() -> None:
     assert (state.status, state.attempt, state.model) == ("completed", 2, "m2")
     assert state.error is None
     assert state.metadata == {"k": "v"}
+
+
+def test_the_count_of_crashes_is_the_highest_that_a_start_told() -> None:
+    blind = patch_of_event(started(JOB, 3, offset=8), ids=IDS)
+
+    assert folded([*LIFE, blind]).crashes == folded(LIFE).crashes == 1
 
 
 def test_the_state_is_unknown_while_only_output_was_seen() -> None:

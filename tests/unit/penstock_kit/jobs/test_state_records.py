@@ -26,7 +26,7 @@ JOB = job_id(1)
 def facets(*, is_over: bool) -> Facets:
     known = join(
         patch_of_request(verified(request_record(JOB, metadata={"k": "v"}))).facets,
-        patch_of_event(started(JOB), ids=IDS).facets,
+        patch_of_event(started(JOB, crashes=2), ids=IDS).facets,
     )
     if not is_over:
         return known
@@ -46,10 +46,11 @@ def test_state_record_when_read_back_tells_the_same(is_over: bool) -> None:
 
     assert (patch.tenant, patch.job, patch.state_offset) == ("acme", JOB, 17)
     again, before = patch.facets, known
-    assert (again.meta, again.progress, again.started_ms) == (
+    assert (again.meta, again.progress, again.started_ms, again.crashes) == (
         before.meta,
         before.progress,
         before.started_ms,
+        2,
     )
     assert state_of("acme", JOB, again, with_output=True) == state_of(
         "acme", JOB, before, with_output=True

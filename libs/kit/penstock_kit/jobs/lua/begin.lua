@@ -11,7 +11,7 @@ local owner, place, lease_ms, ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local made, counted, proven = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
 local at_most_once, is_suspect = ARGV[7] == '1', ARGV[8] == '1'
 
-local job = redis.call('HMGET', KEYS[1], 'e_status', 'attempt', 'p_status', 'p_attempt', 'output', 'p_until')
+local job = redis.call('HMGET', KEYS[1], 'e_status', 'attempt', 'p_status', 'p_attempt', 'output', 'p_until', 'crashes')
 local ledger = redis.call('HMGET', KEYS[2], 'n', 'open', 'over', 'fence', 'place', 'due', 'crashes', 'dead')
 local over = job[1] or ledger[3]
 if over then return { 'over', over, ledger[5] == place and ledger[8] or '' } end
@@ -53,7 +53,8 @@ if KEYS[4] then
 end
 if proven < needed then return { 'doubt', needed, p_status == 'running' and p_attempt >= begun and p_until or 0 } end
 
-local crashes = tonumber(ledger[7] or 0)
+-- What the newest start in the log knew of survives a loss of the ledger.
+local crashes = math.max(tonumber(ledger[7] or 0), tonumber(job[7] or 0))
 if is_cut or is_unknown then crashes = crashes + 1 end
 local attempt = math.max(begun, seen, made, counted) + 1
 local had_output = (job[5] == '1' or math.max(begun, counted) > seen) and 1 or 0

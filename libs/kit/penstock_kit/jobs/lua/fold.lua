@@ -12,7 +12,7 @@ local cap_events, cap_bytes = number(), number()
 
 local old = redis.call('HMGET', job_key, 'm_rank', 'm_ms', 'm_tie', 'user', 'p_attempt', 'p_seq', 'p_tie',
   'starts', 'ends', 'started', 'attempt', 'seq', 'version', 'pub_v', 'pub_off', 'status', 'p_status', 'e_status',
-  'e_part', 'e_off', 'e_attempt', 'e_seq', 'deleted')
+  'e_part', 'e_off', 'e_attempt', 'e_seq', 'deleted', 'crashes')
 local function known(field) return old[field] and tonumber(old[field]) end
 local m_rank, m_ms, m_tie, user = known(1), known(2), known(3), old[4]
 local p_attempt, p_seq, p_tie = known(5), known(6), known(7)
@@ -21,6 +21,7 @@ local top_attempt, top_seq = known(11) or 0, known(12) or 0
 local version, pub_v, pub_off = known(13) or 0, known(14) or 0, known(15) or -1
 local status, p_status, e_status = old[16], old[17], old[18]
 local e_part, e_off, e_attempt, e_seq, deleted = known(19), known(20), known(21), known(22), known(23)
+local crashes = known(24) or 0
 
 -- Whether the triple a comes before b; the first member that differs decides.
 local function before(a1, a2, a3, b1, b2, b3)
@@ -145,6 +146,12 @@ if n_started and (not started or n_started < started) then
 end
 same = same and started == n_started
 
+local n_crashes = number()
+if n_crashes > crashes then
+  put('crashes', n_crashes); crashes, changed = n_crashes, true
+end
+same = same and crashes == n_crashes
+
 n_attempt, n_seq = number(), number()
 local has_output, state_off = take() == '1', number()
 
@@ -205,6 +212,7 @@ if changed or stored > 0 then redis.call('EXPIRE', job_key, ttl_s) end
 
 if version > pub_v and now_status then
   return { over, version, redis.call('HMGET', job_key, 'm_rank', 'm_ms', 'user', 'meta', 'p_attempt', 'p_seq', 'p_status',
-    'progress', 'p_until', 'starts', 'ends', 'e_part', 'e_off', 'end', 'started', 'attempt', 'seq', 'output', 'deleted') }
+    'progress', 'p_until', 'starts', 'ends', 'e_part', 'e_off', 'end', 'started', 'attempt', 'seq', 'output', 'deleted',
+    'crashes') }
 end
 return { over }

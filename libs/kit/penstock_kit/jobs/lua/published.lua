@@ -13,4 +13,4 @@ end
 if pub_v == version then return {} end
 return { version, redis.call('HMGET', KEYS[1], 'm_rank', 'm_ms', 'user', 'meta', 'p_attempt', 'p_seq', 'p_status',
   'progress', 'p_until', 'starts', 'ends', 'e_part', 'e_off', 'end', 'started', 'attempt', 'seq', 'output',
-  'deleted') }
+  'deleted', 'crashes') }

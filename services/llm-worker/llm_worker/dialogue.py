@@ -39,14 +39,18 @@ def messages_for(
 ) -> list[dict[str, Any]]:
     """The messages of the call: instructions first, then what was said, then what is said now.
 
-    Instructions of this turn replace those that earlier turns have left, unless these are items of
-    a conversation of the OpenAI API. History that would not fit into the model's context is left
-    out, oldest first.
+    Instructions are what a turn begins with; all others stay where they were said. Those of this
+    turn replace what earlier turns have left, unless these are items of a conversation of the
+    OpenAI API. History that would not fit into the model's context is left out, oldest first.
     """
-    own_pinned, own = _parted(prompt.messages)
-    old_pinned, said = _parted(history.messages if history else ())
     keeps_all = history is not None and history.conversation.startswith(CONVERSATION_PREFIX)
-    pinned = [*own_pinned, *old_pinned] if keeps_all else own_pinned or old_pinned
+    old_pinned, said = _parted(history.messages if history else ())
+    if keeps_all:
+        pinned = [*prompt.messages[: prompt.first_item], *old_pinned]
+        own = list(prompt.messages[prompt.first_item :])
+    else:
+        own_pinned, own = _parted(prompt.messages)
+        pinned = own_pinned or old_pinned
     head = [_plain(message) for message in pinned]
     tail = [_plain(message) for message in own]
     past = [_plain(message) for message in said]
@@ -74,14 +78,14 @@ def next_state(
     """The conversation after this turn: instructions, and the last `keep` other messages."""
     own = _named(request.job, prompt.messages[prompt.first_item :])
     own.append(_Said(item_place(request.job, ANSWER), _answer(choice)))
-    pinned = [said for said in own if said.message.role in _PINNED]
-    said = [said for said in own if said.message.role not in _PINNED]
     before = _said(history)
-    old_pinned = [said for said in before if said.message.role in _PINNED]
     if (request.request.conversation or "").startswith(CONVERSATION_PREFIX):
-        pinned = [*old_pinned, *pinned]
-    old_said = [said for said in before if said.message.role not in _PINNED]
-    return _state(request, history, [*(pinned or old_pinned), *[*old_said, *said][-keep:]], now=now)
+        pinned, said = _said_parted([*before, *own])
+    else:
+        own_pinned, own = _said_parted(own)
+        old_pinned, before = _said_parted(before)
+        pinned, said = own_pinned or old_pinned, [*before, *own]
+    return _state(request, history, [*pinned, *said[-keep:]], now=now)
 
 
 def changed_state(
@@ -222,8 +226,21 @@ def _answer(choice: Choice) -> ChatMessage:
 
 
 def _parted(messages: Sequence[ChatMessage]) -> tuple[list[ChatMessage], list[ChatMessage]]:
-    pinned = [message for message in messages if message.role in _PINNED]
-    return pinned, [message for message in messages if message.role not in _PINNED]
+    """The instructions that it begins with, and all the rest in its order."""
+    count = _instructions(messages)
+    return list(messages[:count]), list(messages[count:])
+
+
+def _said_parted(said: Sequence[_Said]) -> tuple[list[_Said], list[_Said]]:
+    """The same of named messages."""
+    count = _instructions([found.message for found in said])
+    return list(said[:count]), list(said[count:])
+
+
+def _instructions(messages: Sequence[ChatMessage]) -> int:
+    """How many messages at the begin are instructions."""
+    others = (at for at, message in enumerate(messages) if message.role not in _PINNED)
+    return next(others, len(messages))
 
 
 def _plain(message: ChatMessage) -> dict[str, Any]:

@@ -243,7 +243,7 @@ class Params(Order):
     """Sampling parameters, OpenAI's names and ranges; what is set is passed on."""
 
     temperature: float | None = Field(strict=True, default=None, ge=0, le=2)
-    top_p: float | None = Field(strict=True, default=None, gt=0, le=1)
+    top_p: float | None = Field(strict=True, default=None, ge=0, le=1)
     max_tokens: int | None = Field(strict=True, default=None, ge=1, le=1_000_000)
     stop: str | list[str] | None = None
     seed: int | None = Field(default=None, strict=True)

@@ -73,7 +73,7 @@ def problem_body(error: ApiError, *, instance: str) -> dict[str, Any]:
             "message": error.detail,
             "type": kind.family,
             "param": error.details.param,
-            "code": kind.code,
+            "code": kind.code if kind.has_code else None,
         },
         **error.details.members,
     }

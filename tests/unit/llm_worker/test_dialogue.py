@@ -20,7 +20,7 @@ ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant"}
 
 def said(text: str) -> list[ChatMessage]:
     """Messages by the first letters of their roles: `s1 u1`."""
-    return [ChatMessage(role=ROLES[word[0]], content=word) for word in text.split()]  # type: ignore[arg-type]  # of ROLES
+    return [ChatMessage(role=ROLES[word[0]], content=word) for word in text.split()]
 
 
 def prompt(text: str, *, first_item: int = 0) -> Prompt:

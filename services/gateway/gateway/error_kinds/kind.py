@@ -37,6 +37,7 @@ class ErrorKind:
         status: HTTP status.
         family: `error.type`, as OpenAI names it.
         should_retry: goes out as `x-should-retry`; SDKs obey it.
+        has_code: False where OpenAI's own answer has null in `error.code`; so has ours.
         remedy: what the caller can do; for the documentation.
     """
 
@@ -46,6 +47,7 @@ class ErrorKind:
     title: str
     remedy: str
     should_retry: bool = False
+    has_code: bool = True
 
 
 def wrong_body(code: str, title: str, remedy: str) -> ErrorKind:

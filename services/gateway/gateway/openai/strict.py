@@ -5,10 +5,10 @@ A refusal quotes a value only where it is a number or a short word that stands f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, ValidationError
 from pydantic_core import PydanticCustomError
 
 from gateway.error_kinds import REGISTRY
@@ -16,9 +16,12 @@ from gateway.errors import ApiError
 
 __all__ = [
     "BODY_ERRORS",
+    "WRONG_SHAPE",
     "Body",
     "by_shape",
     "complaint",
+    "not_here",
+    "not_these",
     "read_body_as",
     "refused",
     "refused_value",
@@ -31,6 +34,10 @@ BODY_ERRORS: Final = (
     "unsupported_value",
     "invalid_type",
     "invalid_value",
+    "invalid_combination",
+    "mutually_exclusive_parameters",
+    "invalid_function_parameters",
+    "invalid_json_schema",
     "integer_below_min_value",
     "integer_above_max_value",
     "decimal_below_min_value",
@@ -65,8 +72,8 @@ _BOUNDS: Final = {
     "greater_than_equal": ("ge", ">=", "below_min_value", "below minimum value"),
     "greater_than": ("gt", ">", "below_min_value", "below minimum value"),
 }
-_WRONG_SHAPE: Final = "wrong_shape"
-"""Of a union by shape; no code of the registry."""
+WRONG_SHAPE: Final = "wrong_shape"
+"""Error type of a union by shape, its message what was expected; no code of the registry."""
 _LENGTHS: Final = {"too_short", "too_long", "string_too_short", "string_too_long"}
 _ARRAY: Final = ("array", "an array", "length")
 _STRING: Final = ("string", "a string", "length")
@@ -120,6 +127,27 @@ def complaint(code: str, text: str, *, at: str = "") -> PydanticCustomError:
     return PydanticCustomError(code, "{text}", {"at": at, "text": text})
 
 
+def not_here(reason: str) -> BeforeValidator:
+    """For fields of OpenAI's that this deployment does not have: a null is as good as none."""
+
+    def require_none(value: Any) -> None:
+        if value is not None:
+            raise complaint("unsupported_parameter", reason)
+
+    return BeforeValidator(require_none)
+
+
+def not_these(values: Collection[Any], reason: str) -> BeforeValidator:
+    """For fields of which OpenAI takes these values, and this deployment does not."""
+
+    def require_other(value: Any) -> Any:
+        if isinstance(value, str | bool) and value in values:
+            raise refused_value(repr(value), reason)
+        return value
+
+    return BeforeValidator(require_other)
+
+
 def refused_value(what: str, reason: str, *, at: str = "") -> PydanticCustomError:
     """For validators: a value that OpenAI takes and we do not; `at` is a field of the value."""
     text = f"Unsupported value: {what} is not supported here: {reason}."
@@ -133,7 +161,7 @@ def by_shape(expected: str) -> Discriminator:
     """
     return Discriminator(
         _shape,
-        custom_error_type=_WRONG_SHAPE,
+        custom_error_type=WRONG_SHAPE,
         custom_error_message=f"one of {expected}",
     )
 
@@ -156,6 +184,8 @@ def _refusal(problem: Any, body: Any) -> ApiError:
         return _out_of_bounds(kind, param, given, context)
     if kind in _LENGTHS:
         return _wrong_length(kind, param, {"actual_length": len(given), **_told_by(context)})
+    if kind == "unsupported_parameter":
+        return refused(param, context["text"])
     if kind == "literal_error":
         return _no_such_choice(param, given, str(context["expected"]))
     code, message = _told(kind, param, problem)
@@ -178,7 +208,7 @@ def _told(kind: str, param: str, problem: Any) -> tuple[str, str]:
             f"the pattern '{problem['ctx']['pattern']}'."
         )
         return "invalid_value", text
-    expected = _EXPECTED.get(kind) or (text if kind == _WRONG_SHAPE else None)
+    expected = _EXPECTED.get(kind) or (text if kind == WRONG_SHAPE else None)
     if expected is not None:
         got = _named(problem["input"])
         message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."

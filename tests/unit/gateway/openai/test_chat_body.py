@@ -33,6 +33,14 @@ def call(**function: Any) -> dict[str, Any]:
     }
 
 
+def tool(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "parameters": parameters, **more}}
+
+
+CALLED = call(name="f", arguments="{}")
+RESULT = {"role": "tool", "tool_call_id": "a", "content": "42"}
+PARAMETERS = "tools[0].function.parameters"
+
 WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"messages": ...}, "missing_required_parameter", "messages"),
     ({"model": ...}, "missing_required_parameter", "model"),
@@ -104,13 +112,65 @@ WRONG: list[tuple[dict[str, Any], str, str | None]] = [
             "tools": [TOOL],
             "tool_choice": {"type": "function", "function": {"name": "g"}},
         },
-        "invalid_value",
+        "invalid_combination",
         "tool_choice",
     ),
-    ({"tool_choice": "auto"}, "invalid_value", "tool_choice"),
-    ({"stream_options": {"include_usage": True}}, "invalid_value", "stream_options"),
-    ({"top_logprobs": 3}, "invalid_value", "top_logprobs"),
-    ({"max_tokens": 1, "max_completion_tokens": 1}, "invalid_value", "max_tokens"),
+    ({"tool_choice": "auto"}, "invalid_combination", "tool_choice"),
+    ({"stream_options": {"include_usage": True}}, "invalid_combination", "stream_options"),
+    ({"top_logprobs": 3}, "invalid_combination", "top_logprobs"),
+    ({"max_tokens": 1, "max_completion_tokens": 1}, "invalid_combination", "max_tokens"),
+    ({"tools": []}, "empty_array", "tools"),
+    (
+        {"messages": [{"role": "assistant", "content": "x", "tool_calls": []}]},
+        "empty_array",
+        "messages[0].tool_calls",
+    ),
+    ({"messages": [HELLO, RESULT]}, "invalid_combination", "messages.[1].role"),
+    (
+        {"messages": [HELLO, CALLED, HELLO]},
+        "invalid_combination",
+        "messages.[2].role",
+    ),
+    ({"messages": [HELLO, CALLED]}, "invalid_combination", "messages"),
+    (
+        {"messages": [HELLO, CALLED, {**RESULT, "tool_call_id": "b"}]},
+        "invalid_combination",
+        "messages.[2].tool_call_id",
+    ),
+    ({"response_format": {"type": "json_object"}}, "invalid_combination", "messages"),
+    (
+        {"response_format": {"type": "json_object", "json_schema": {"name": "x"}}},
+        "unknown_parameter",
+        "response_format.json_schema",
+    ),
+    (
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "strict": True, "schema": {"type": "object"}},
+            }
+        },
+        "invalid_combination",
+        "response_format",
+    ),
+    ({"tools": [tool({"type": "string"})]}, "invalid_function_parameters", PARAMETERS),
+    ({"tools": [tool({"type": "object"}, strict=True)]}, "invalid_function_parameters", PARAMETERS),
+    ({"logit_bias": {"word": 1}}, "invalid_combination", "logit_bias"),
+    (
+        {"stream": True, "stream_options": {"include_obfuscation": True}},
+        "unsupported_value",
+        "stream_options.include_obfuscation",
+    ),
+    (
+        {"messages": [{"role": "assistant", "content": "x", "function_call": {"name": "f"}}]},
+        "unsupported_parameter",
+        "messages[0].function_call",
+    ),
+    (
+        {"messages": [{"role": "assistant", "content": "x", "audio": {"id": "a"}}]},
+        "unsupported_parameter",
+        "messages[0].audio",
+    ),
     ({"modalities": ["text", "audio"]}, "unsupported_value", "modalities"),
     ({"audio": {"voice": "x"}}, "unsupported_parameter", "audio"),
     ({"functions": []}, "unsupported_parameter", "functions"),
@@ -168,7 +228,7 @@ def test_body_when_good_is_a_job_that_the_worker_takes() -> None:
 
 def test_messages_when_an_answer_is_passed_back_are_taken() -> None:
     answer = {
-        **call(name="f", arguments="{}"),
+        **call(name="f", arguments="{}", parsed_arguments={}),
         "refusal": None,
         "annotations": [],
         "audio": None,
@@ -178,12 +238,13 @@ def test_messages_when_an_answer_is_passed_back_are_taken() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "refusal", "refusal": "b"}]
     silent = {"role": "assistant", "content": None, "refusal": "no"}
 
-    found = asked(messages=[HELLO, answer, {"role": "assistant", "content": parts}, silent])
+    said = [HELLO, answer, RESULT, {"role": "assistant", "content": parts}, silent]
+    found = asked(messages=said)
 
     messages = ChatInput.model_validate(found.ask.input).messages
     assert messages[1].tool_calls is not None
-    assert messages[3].content == "no"
-    assert found.ask.input["messages"][2]["content"] == [
+    assert messages[4].content == "no"
+    assert found.ask.input["messages"][3]["content"] == [
         {"type": "text", "text": "a"},
         {"type": "text", "text": "b"},
     ]

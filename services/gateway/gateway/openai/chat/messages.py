@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, Tag, model_validator
 
-from gateway.openai.strict import Body, by_shape, complaint, refused_value
+from gateway.openai.strict import Body, by_shape, complaint, not_here, refused_value
 
-__all__ = ["Message", "plain_messages"]
+__all__ = ["Message", "plain_messages", "says_json"]
 
-_OURS: Final = frozenset({"role", "content", "name", "tool_call_id", "tool_calls"})
+_SIMPLE: Final = frozenset({"role", "content", "name", "tool_call_id"})
+_OURS: Final = _SIMPLE | {"tool_calls"}
+_OF_PROVIDER: Final = "providers behind this gateway decide themselves what they keep of a prompt"
 _MEDIA: Final = {
     "image_url": "models here read text only; describe the image in words",
     "input_audio": "models here read text only; send a transcript",
@@ -32,6 +34,7 @@ class TextPart(Body):
     type: Literal["text", "refusal"]
     text: str | None = None
     refusal: str | None = None
+    prompt_cache_breakpoint: Annotated[None, not_here(_OF_PROVIDER)] = None
 
     @model_validator(mode="after")
     def _has_its_text(self) -> Self:
@@ -42,10 +45,11 @@ class TextPart(Body):
 
 
 class FunctionOfCall(Body):
-    """What the assistant called."""
+    """What the assistant called; `parsed_arguments` is what OpenAI's client adds of its own."""
 
     name: str = Field(min_length=1)
     arguments: str
+    parsed_arguments: Any = None
 
 
 class CallOfMessage(Body):
@@ -71,11 +75,11 @@ class Message(Body):
     content: _Content | None = None
     name: str | None = Field(default=None, max_length=64)
     tool_call_id: str | None = Field(default=None, min_length=1)
-    tool_calls: list[CallOfMessage] | None = Field(default=None, max_length=128)
+    tool_calls: list[CallOfMessage] | None = Field(default=None, min_length=1, max_length=128)
     refusal: str | None = None
     annotations: list[Any] | None = None
-    audio: None = None
-    function_call: None = None
+    audio: Annotated[None, not_here("models here read text only; send a transcript")] = None
+    function_call: Annotated[None, not_here("it is deprecated; use tool_calls")] = None
     reasoning: str | None = None
     reasoning_content: str | None = None
     parsed: Any = None
@@ -96,10 +100,22 @@ def plain_messages(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages as `ChatInput` takes them; most are passed on as they came."""
     return [
         message
-        if message.keys() <= _OURS and isinstance(message.get("content"), str)
+        if message.keys() <= _SIMPLE and isinstance(message.get("content"), str)
         else _plain(message)
         for message in messages
     ]
+
+
+def says_json(messages: Iterable[Message]) -> bool:
+    """Whether any of them names the format; models write spaces for ever if none does."""
+    return any("json" in text.lower() for message in messages for text in _texts(message))
+
+
+def _texts(message: Message) -> Iterator[str]:
+    if isinstance(message.content, str):
+        yield message.content
+    elif message.content is not None:
+        yield from (part.text or part.refusal or "" for part in message.content)
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
@@ -109,9 +125,15 @@ def _plain(message: dict[str, Any]) -> dict[str, Any]:
         plain["content"] = [{"type": "text", "text": _text_of(part)} for part in content]
     elif content is None and not plain.get("tool_calls"):
         plain["content"] = message.get("refusal") or ""
-    if not plain.get("tool_calls"):
-        plain.pop("tool_calls", None)
+    if plain.get("tool_calls"):
+        plain["tool_calls"] = [_plain_call(call) for call in plain["tool_calls"]]
     return plain
+
+
+def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    asked = {"name": function["name"], "arguments": function["arguments"]}
+    return {"id": call["id"], "type": call["type"], "function": asked}
 
 
 def _text_of(part: Mapping[str, Any]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Field, Tag, model_validator
 
+from gateway.openai.schemas import check_parameters, check_strict
 from gateway.openai.strict import Body, by_shape, complaint, refused_value
 
 __all__ = ["AnyFormat", "NamedChoice", "Tool", "ToolChoice"]
@@ -21,12 +22,17 @@ def _only_functions(value: Any) -> Any:
 
 
 class Function(Body):
-    """A function that the model may call; its schema is passed on unread."""
+    """A function that the model may call; its schema is passed on as it came."""
 
     name: _Word
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+
+    @model_validator(mode="after")
+    def _has_a_schema(self) -> Self:
+        check_parameters(self.name, self.parameters, is_strict=bool(self.strict))
+        return self
 
 
 class FunctionTool(Body):
@@ -77,9 +83,15 @@ class ResponseFormat(Body):
 
 
 def _is_whole(asked: ResponseFormat) -> ResponseFormat:
-    if asked.type == "json_schema" and asked.json_schema is None:
+    given = asked.json_schema
+    if asked.type == "json_schema" and given is None:
         text = "Missing required parameter: 'response_format.json_schema'."
         raise complaint("missing_required_parameter", text, at="json_schema")
+    if asked.type != "json_schema" and given is not None:
+        text = "Unknown parameter: 'response_format.json_schema'."
+        raise complaint("unknown_parameter", text, at="json_schema")
+    if given is not None and given.strict and given.schema_ is not None:
+        check_strict(given.name, given.schema_, code="invalid_combination", at="")
     return asked
 
 

@@ -63,7 +63,7 @@ class CompletionBody(Body):
     echo: bool | None = None
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_p: float | None = Field(default=None, ge=0, le=1)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     seed: int | None = None
@@ -76,7 +76,7 @@ class CompletionBody(Body):
     def _fits_together(self) -> Self:
         if self.stream_options is not None and not self.stream:
             text = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-            raise complaint("invalid_value", text, at="stream_options")
+            raise complaint("invalid_combination", text, at="stream_options")
         if self.best_of is not None and self.best_of != (self.n or 1):
             text = "Unsupported value: 'best_of' must be as 'n' here; leave it out."
             raise complaint("unsupported_value", text, at="best_of")

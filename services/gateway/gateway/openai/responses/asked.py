@@ -19,14 +19,13 @@ from gateway.openai.responses.items import messages_of, referenced
 from gateway.openai.responses.lookup import KIND
 from gateway.openai.responses.tools import chat_choice, chat_format, chat_tool
 from gateway.openai.responses.turns import Turns
+from gateway.openai.responses.whole_input import check_calls, check_count, check_json
 from gateway.openai.running import Came
 from gateway.openai.strict import read_body_as, refused
 
 __all__ = ["ROUTE", "ResponseAsk", "ResponseAsks"]
 
 ROUTE: Final = "/v1/responses"
-_MAX_MESSAGES: Final = 2048
-"""As of `ChatInput`."""
 _MAX_ECHO_BYTES: Final = 256 * 1024
 """Travels in the request's record, and is kept with the job."""
 _PASSED_ON: Final = (
@@ -103,7 +102,7 @@ class ResponseAsks:
             history += await self._turns.history(came.principal, body.previous_response_id)
         known = await self._turns.items(came.principal, referenced(value["input"]))
         turn = messages_of(value["input"], known)
-        _check_count(turn, history)
+        _check_whole(body, history, turn)
         echo = _echo(body, value)
         _check_size(echo)
         surface = Surface(
@@ -145,16 +144,15 @@ def _follow(body: ResponseBody, *, waits: bool) -> Follow:
     return Follow.NOTHING if body.background and not waits else Follow.END
 
 
-def _check_count(turn: list[dict[str, Any]], history: list[dict[str, Any]]) -> None:
-    if not turn:
-        message = "Invalid 'input': nothing in it says anything to the model."
-        raise ApiError("invalid_value", message, param="input")
-    if len(turn) + len(history) > _MAX_MESSAGES:
-        message = (
-            f"Invalid 'input': too long. Expected at most {_MAX_MESSAGES} messages with all that "
-            f"was said before, but got {len(turn) + len(history)} instead."
-        )
-        raise ApiError("array_above_max_length", message, param="input")
+def _check_whole(
+    body: ResponseBody, history: list[dict[str, Any]], turn: list[dict[str, Any]]
+) -> None:
+    check_count(turn, history)
+    if body.conversation is not None:
+        return  # what was said before is known to its worker alone
+    check_calls([*history, *turn])
+    if body.asks_for_json:
+        check_json([*history, *turn])
 
 
 def _check_size(echo: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, Tag, model_validator
 from gateway.openai.chat.body import Metadata, ServiceTier
 from gateway.openai.responses.items import Input
 from gateway.openai.responses.tools import NamedChoice, Text, Tool, ToolChoice
-from gateway.openai.strict import Body, by_shape, complaint, refused_value
+from gateway.openai.strict import Body, by_shape, complaint, not_here, not_these, refused_value
 
 __all__ = ["ResponseBody"]
 
@@ -20,15 +20,25 @@ _PROVIDERS = "providers behind this gateway decide it themselves"
 class StreamOptions(Body):
     """How to stream."""
 
-    include_obfuscation: Literal[False] | None = None
+    include_obfuscation: Annotated[
+        bool | None, not_these((True,), "events of a stream are not padded")
+    ] = None
+
+
+_Summary = Annotated[
+    Literal["auto"] | None,
+    not_these(("concise", "detailed"), "reasoning comes as the model writes it; use 'auto'"),
+]
 
 
 class Reasoning(Body):
     """How hard to think. Reasoning is streamed as the model writes it, never summed up."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    summary: Literal["auto"] | None = None
-    generate_summary: Literal["auto"] | None = None
+    summary: _Summary = None
+    generate_summary: _Summary = None
+    context: Annotated[None, not_here(_PROVIDERS)] = None
+    mode: Annotated[None, not_here(_PROVIDERS)] = None
 
 
 class ConversationRef(Body):
@@ -44,7 +54,20 @@ def _no_truncation(value: Any) -> Any:
     return value
 
 
-Include = Literal["message.output_text.logprobs", "reasoning.encrypted_content"]
+Include = Annotated[
+    Literal["message.output_text.logprobs", "reasoning.encrypted_content"],
+    not_these(
+        (
+            "code_interpreter_call.outputs",
+            "computer_call_output.output.image_url",
+            "file_search_call.results",
+            "message.input_image.image_url",
+            "web_search_call.action.sources",
+            "web_search_call.results",
+        ),
+        "models here read text and call functions alone",
+    ),
+]
 _Conversation = Annotated[
     Annotated[str, Field(min_length=1), Tag("<string>")]
     | Annotated[ConversationRef, Tag("<object>")],
@@ -83,7 +106,7 @@ class ResponseBody(Body):
     max_tool_calls: int | None = Field(default=None, ge=1)
     max_output_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_p: float | None = Field(default=None, ge=0, le=1)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
@@ -102,13 +125,13 @@ class ResponseBody(Body):
                 "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. "
                 "Give only one of them."
             )
-            raise complaint("invalid_value", text, at="previous_response_id")
+            raise complaint("mutually_exclusive_parameters", text, at="previous_response_id")
         if self.background and self.store is False:
             text = "'background' needs 'store': nobody could fetch the response."
-            raise complaint("invalid_value", text, at="store")
+            raise complaint("invalid_combination", text, at="store")
         if self.stream_options is not None and not self.stream:
             text = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-            raise complaint("invalid_value", text, at="stream_options")
+            raise complaint("invalid_combination", text, at="stream_options")
         self._check_choice()
         return self
 
@@ -119,12 +142,18 @@ class ResponseBody(Body):
             return self.conversation.id
         return self.conversation
 
+    @property
+    def asks_for_json(self) -> bool:
+        """Whether the text is to be JSON of no particular schema."""
+        format_ = self.text.format if self.text is not None else None
+        return format_ is not None and format_.type == "json_object"
+
     def _check_choice(self) -> None:
         chosen = self.tool_choice
         names = {tool.name for tool in self.tools or ()}
         if chosen == "required" and not names:
             text = "Tool choice 'required' must be specified with 'tools' parameter."
-            raise complaint("invalid_value", text, at="tool_choice")
+            raise complaint("invalid_combination", text, at="tool_choice")
         if isinstance(chosen, NamedChoice) and chosen.name not in names:
             text = f"Tool choice '{chosen.name}' not found in 'tools' parameter."
-            raise complaint("invalid_value", text, at="tool_choice")
+            raise complaint("invalid_combination", text, at="tool_choice")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from gateway.openai.strict import Body, by_shape, refused_value
+from gateway.openai.strict import WRONG_SHAPE, Body, by_shape, complaint, not_here, refused_value
 
 __all__ = ["Input", "ItemReference", "messages_of", "referenced"]
 
@@ -17,6 +17,8 @@ _MEDIA: Final = {
     "input_audio": "models here read text only; send a transcript",
     "computer_screenshot": "models here read text only",
 }
+_OF_PROVIDER: Final = "providers behind this gateway decide themselves what they keep of a prompt"
+_ALONE: Final = "a call stands for itself here; leave it out or send null"
 _HOSTED: Final = (
     "providers behind this gateway know messages and function calls alone; leave the item out"
 )
@@ -32,19 +34,38 @@ def _only_text(part: Any) -> Any:
 class TextPart(Body):
     """A piece of text; what an answer had beside it is taken and dropped."""
 
-    type: Literal["input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text"]
+    type: Literal["input_text", "output_text", "refusal", "summary_text", "reasoning_text"]
     text: str | None = None
     refusal: str | None = None
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
     parsed: Any = None
-    prompt_cache_breakpoint: dict[str, Any] | None = None
+    prompt_cache_breakpoint: Annotated[None, not_here(_OF_PROVIDER)] = None
+
+    @model_validator(mode="after")
+    def _has_its_text(self) -> Self:
+        name = "refusal" if self.type == "refusal" else "text"
+        if getattr(self, name) is None:
+            text = f"Missing required parameter: '{name}' of a content part of that type."
+            raise complaint("missing_required_parameter", text, at=name)
+        return self
 
 
 _Parts = Annotated[list[Annotated[TextPart, BeforeValidator(_only_text)]], Tag("<array>")]
 _Content = Annotated[
     Annotated[str, Tag("<string>")] | _Parts, by_shape("a string or array of objects")
 ]
+
+
+def _require_kinds(content: str | list[TextPart], kinds: Sequence[str], at: str) -> None:
+    for place, part in enumerate(content if isinstance(content, list) else ()):
+        if part.type not in kinds:
+            expected = " and ".join(f"'{kind}'" for kind in kinds)
+            are = "values are" if len(kinds) > 1 else "value is"
+            text = f"Invalid value: '{part.type}'. Supported {are}: {expected}."
+            raise complaint("invalid_value", text, at=f"{at}[{place}]")
+
+
 _Status = Literal["in_progress", "completed", "incomplete"]
 
 
@@ -58,6 +79,12 @@ class MessageItem(Body):
     status: _Status | None = None
     phase: Literal["commentary", "final_answer"] | None = None
 
+    @model_validator(mode="after")
+    def _says_what_its_role_may(self) -> Self:
+        kinds = ("output_text", "refusal") if self.role == "assistant" else ("input_text",)
+        _require_kinds(self.content, kinds, "content")
+        return self
+
 
 class CallItem(Body):
     """A function that the model called."""
@@ -69,6 +96,9 @@ class CallItem(Body):
     id: str | None = None
     status: _Status | None = None
     parsed_arguments: Any = None
+    async_: Annotated[None, not_here(_ALONE)] = Field(default=None, alias="async")
+    caller: Annotated[None, not_here(_ALONE)] = None
+    namespace: Annotated[None, not_here(_ALONE)] = None
 
 
 class CallOutputItem(Body):
@@ -79,6 +109,14 @@ class CallOutputItem(Body):
     output: _Content
     id: str | None = None
     status: _Status | None = None
+    caller: Annotated[None, not_here(_ALONE)] = None
+    name: Annotated[None, not_here(_ALONE)] = None
+    namespace: Annotated[None, not_here(_ALONE)] = None
+
+    @model_validator(mode="after")
+    def _is_for_the_model(self) -> Self:
+        _require_kinds(self.output, ("input_text",), "output")
+        return self
 
 
 class ReasoningItem(Body):
@@ -130,7 +168,7 @@ _Item = Annotated[
     | Annotated[CallOutputItem, Tag("<function_call_output>")]
     | Annotated[ReasoningItem, Tag("<reasoning>")]
     | Annotated[ItemReference, Tag("<item_reference>")],
-    Discriminator(_kind_of, custom_error_type="invalid_type", custom_error_message="an object"),
+    Discriminator(_kind_of, custom_error_type=WRONG_SHAPE, custom_error_message="an object"),
 ]
 Input = Annotated[
     Annotated[str, Tag("<string>")]
@@ -184,6 +222,6 @@ def _content(content: Any) -> Any:
     if isinstance(content, str):
         return content
     texts = [str(part.get("text") or part.get("refusal") or "") for part in content]
-    if len(texts) == 1:
-        return texts[0]
+    if len(texts) <= 1:
+        return "".join(texts)
     return [{"type": "text", "text": text} for text in texts]

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, Tag, model_validator
 
-from gateway.openai.strict import Body, by_shape, complaint, refused_value
+from gateway.openai.schemas import check_parameters, check_strict
+from gateway.openai.strict import Body, by_shape, complaint, not_here, refused_value
 
 __all__ = ["Text", "Tool", "ToolChoice", "chat_choice", "chat_format", "chat_tool"]
 
@@ -23,13 +24,21 @@ def _only_functions(value: Any) -> Any:
 
 
 class FunctionTool(Body):
-    """A function that the model may call; its schema is passed on unread."""
+    """A function that the model may call; its schema is passed on as it came."""
 
     type: Literal["function"]
     name: _Word
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    allowed_callers: Annotated[None, not_here(_HOSTED)] = None
+    defer_loading: Annotated[None, not_here("all tools are shown to the model at once")] = None
+    output_schema: Annotated[None, not_here("what a function gives is passed on unread")] = None
+
+    @model_validator(mode="after")
+    def _has_a_schema(self) -> Self:
+        check_parameters(self.name, self.parameters, is_strict=bool(self.strict))
+        return self
 
 
 class NamedChoice(Body):
@@ -63,7 +72,19 @@ class Format(Body):
                 if value is None:
                     text = f"Missing required parameter: 'text.format.{name}'."
                     raise complaint("missing_required_parameter", text, at=name)
+            self._check_strict()
+            return self
+        for name in ("name", "description", "schema", "strict"):
+            if getattr(self, "schema_" if name == "schema" else name) is not None:
+                text = f"Unknown parameter: 'text.format.{name}'."
+                raise complaint("unknown_parameter", text, at=name)
         return self
+
+    def _check_strict(self) -> None:
+        if self.strict:
+            assert self.name is not None
+            assert self.schema_ is not None
+            check_strict(self.name, self.schema_, code="invalid_json_schema", at="schema")
 
 
 class Text(Body):

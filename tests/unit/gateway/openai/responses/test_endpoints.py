@@ -96,7 +96,11 @@ async def written_in_background(bench: GatewayBench) -> str:
     return await next_job(bench)
 
 
-async def refused(bench: GatewayBench, **body: Any) -> tuple[int, str, str | None]:
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+RESULT = {"type": "function_call_output", "call_id": "c", "output": "42"}
+
+
+async def refused(bench: GatewayBench, **body: Any) -> tuple[int, str | None, str | None]:
     reply = await bench.call("POST", PATH, {**HELLO, **body})
     return reply.status, reply.json["error"]["code"], reply.json["error"]["param"]
 
@@ -108,7 +112,7 @@ def is_error(reply: Reply, status: int, code: str) -> bool:
 async def test_create_when_the_job_completes_is_the_response(bench: GatewayBench) -> None:
     body = {
         **HELLO,
-        "instructions": "Be brief.",
+        "instructions": "Answer in JSON.",
         "metadata": {"a": "b"},
         "max_output_tokens": 7,
         "reasoning": {"effort": "low"},
@@ -126,11 +130,11 @@ async def test_create_when_the_job_completes_is_the_response(bench: GatewayBench
 
     assert response.id == "resp_" + job[4:]
     assert (response.status, response.output_text) == ("completed", "hello")
-    assert (response.instructions, response.metadata) == ("Be brief.", {"a": "b"})
+    assert (response.instructions, response.metadata) == ("Answer in JSON.", {"a": "b"})
     assert call.headers["x-penstock-job"] == job
     value = written(bench)
     assert value["input"]["messages"] == [
-        {"role": "system", "content": "Be brief."},
+        {"role": "system", "content": "Answer in JSON."},
         {"role": "user", "content": "hi"},
     ]
     assert value["params"] == {
@@ -388,15 +392,15 @@ async def test_input_items_are_those_of_the_turn(bench: GatewayBench) -> None:
         ),
         ({"input": [{"role": "robot", "content": "x"}]}, "invalid_value", "input[0].role"),
         ({"tools": [{"type": "web_search"}]}, "unsupported_value", "tools[0].type"),
-        ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
+        ({"tool_choice": "required"}, None, "tool_choice"),
         ({"truncation": "auto"}, "unsupported_value", "truncation"),
         ({"prompt": {"id": "p"}}, "unsupported_parameter", "prompt"),
         ({"temperature": 3}, "decimal_above_max_value", "temperature"),
         ({"max_output_tokens": 0}, "integer_below_min_value", "max_output_tokens"),
-        ({"background": True, "store": False}, "invalid_value", "store"),
+        ({"background": True, "store": False}, None, "store"),
         (
             {"conversation": "c", "previous_response_id": "r"},
-            "invalid_value",
+            "mutually_exclusive_parameters",
             "previous_response_id",
         ),
         (
@@ -405,12 +409,88 @@ async def test_input_items_are_those_of_the_turn(bench: GatewayBench) -> None:
             "text.format.name",
         ),
         ({"nonsense": 1}, "unknown_parameter", "nonsense"),
+        ({"input": ["x"]}, "invalid_type", "input[0]"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_text"}]}]},
+            "missing_required_parameter",
+            "input[0].content[0].text",
+        ),
+        (
+            {"input": [{"role": "assistant", "content": [{"type": "input_text", "text": "a"}]}]},
+            "invalid_value",
+            "input[0].content[0]",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "output_text", "text": "a"}]}]},
+            "invalid_value",
+            "input[0].content[0]",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]},
+            "invalid_value",
+            "input[0].content[0].type",
+        ),
+        ({"input": [CALL]}, None, "input"),
+        ({"input": [RESULT]}, None, "input"),
+        (
+            {"input": [{**CALL, "namespace": "n"}, RESULT]},
+            "unsupported_parameter",
+            "input[0].namespace",
+        ),
+        ({"text": {"format": {"type": "json_object"}}}, None, "input"),
+        (
+            {"text": {"format": {"type": "text", "name": "x"}}},
+            "unknown_parameter",
+            "text.format.name",
+        ),
+        (
+            {
+                "text": {
+                    "format": {
+                        "type": "json_schema",
+                        "name": "x",
+                        "strict": True,
+                        "schema": {"type": "object", "properties": {}},
+                    }
+                }
+            },
+            "invalid_json_schema",
+            "text.format.schema",
+        ),
+        (
+            {"tools": [{"type": "function", "name": "f", "parameters": {"type": "array"}}]},
+            "invalid_function_parameters",
+            "tools[0].parameters",
+        ),
+        (
+            {"tools": [{"type": "function", "name": "f", "defer_loading": True}]},
+            "unsupported_parameter",
+            "tools[0].defer_loading",
+        ),
+        ({"reasoning": {"summary": "detailed"}}, "unsupported_value", "reasoning.summary"),
+        ({"reasoning": {"mode": "fast"}}, "unsupported_parameter", "reasoning.mode"),
+        ({"include": ["file_search_call.results"]}, "unsupported_value", "include[0]"),
+        ({"include": ["everything"]}, "invalid_value", "include[0]"),
     ],
 )
 async def test_wrong_bodies_are_refused_as_openai_refuses_them(
-    bench: GatewayBench, body: dict[str, Any], code: str, param: str
+    bench: GatewayBench, body: dict[str, Any], code: str | None, param: str
 ) -> None:
     assert await refused(bench, **body) == (400, code, param)
+
+
+async def test_items_that_the_sdk_gave_back_whole_are_taken(bench: GatewayBench) -> None:
+    """`model_dump()` writes every field that OpenAI has, with null where it is not used."""
+    dumped = {**CALL, "id": "fc_1", "status": None, "async": None, "caller": None}
+    items = [
+        {"role": "user", "content": "one"},
+        {**dumped, "namespace": None, "parsed_arguments": {}},
+        {**RESULT, "namespace": None, "name": None},
+    ]
+
+    reply = await bench.call("POST", PATH, body={**HELLO, "input": items, "background": True})
+
+    assert reply.status == 200, reply.json
 
 
 @pytest.mark.parametrize(

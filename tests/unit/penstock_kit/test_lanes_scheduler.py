@@ -56,12 +56,39 @@ def test_next_when_only_low_has_work_then_it_has_every_turn() -> None:
     assert levels(scheduler_with(low=5), 9) == [2] * 5
 
 
-def test_next_when_low_waited_too_long_then_it_goes_first() -> None:
-    scheduler = scheduler_with(low=2)
-    for _ in range(50):
+def test_next_when_low_waited_too_long_then_one_turn_more_in_each_round_is_its() -> None:
+    scheduler = scheduler_with(low=100)
+    for _ in range(100):
         scheduler.offer(key_of("t.high"), 9.0)
+        scheduler.offer(key_of("t"), 9.0)
 
-    assert levels(scheduler, 3, now=10.5) == [2, 2, 0]
+    assert Counter(levels(scheduler, 110, now=10.5)) == {0: 60, 1: 30, 2: 20}
+
+
+def test_next_when_an_old_backlog_is_low_then_new_high_ones_do_not_wait_behind_it() -> None:
+    scheduler = scheduler_with(low=5_000)
+    waits = []
+    for second in range(100, 200):
+        now = float(second)
+        scheduler.offer(key_of("t.high"), now)
+        taken = [scheduler.next(now) for _ in range(2)]
+        waits += [now - queue.since for queue in taken if queue is not None and queue.level == 0]
+
+    assert waits == [0.0] * 100
+
+
+def test_next_when_the_oldest_is_at_its_cap_then_the_next_oldest_has_the_turn_of_the_aged() -> None:
+    scheduler = Scheduler(weights=(6, 3, 1), aging=timedelta(seconds=10), tenant_cap=1)
+    for _ in range(10):
+        scheduler.offer(key_of("t.high"), 15.0)
+        scheduler.offer(key_of("t"), 1.0)
+    assert levels(scheduler, 9, now=20.0).count(2) == 0, "all of a round but the last turn"
+    full = key_of("t.low")
+    full.share = scheduler.shares.of("full")
+    scheduler.started(full.share)
+    scheduler.offer(full, 0.0)
+
+    assert levels(scheduler, 1, now=20.0) == [1]
 
 
 def test_next_when_nothing_is_ready_then_none() -> None:
@@ -82,6 +109,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.ready: dict[tuple[str, int], list[KeyQueue]] = {}
         self.running: list[tuple[str, KeyQueue]] = []
         self.now = 0.0
+        self.passed_over = Counter[int]()
 
     @rule(name=st.sampled_from(NAMES), level=st.integers(0, 2))
     def offer(self, name: str, level: int) -> None:
@@ -101,8 +129,32 @@ class SchedulerMachine(RuleBasedStateMachine):
             name = str(queue.share.name)
             assert name in startable
             assert self.ready[name, queue.level].pop(0) is queue, "first come, first served"
+            self.count_turns(queue.level, startable)
             self.scheduler.started(queue.share)
             self.running.append((name, queue))
+
+    @rule(count=st.integers(1, 25))
+    def run_one_by_one(self, count: int) -> None:
+        for _ in range(count):
+            before = len(self.running)
+            self.next()
+            if len(self.running) > before:
+                self.end(before, 1.0)
+
+    @rule(name=st.sampled_from(NAMES), level=st.integers(0, 2))
+    def offer_many(self, name: str, level: int) -> None:
+        for _ in range(20):
+            self.offer(name, level)
+
+    def count_turns(self, level: int, startable: set[str]) -> None:
+        """However old the others are: no level that can start is passed over for a whole round."""
+        can_start = {
+            where for (name, where), keys in self.ready.items() if keys and name in startable
+        }
+        self.passed_over = Counter(
+            {where: self.passed_over[where] + 1 for where in can_start - {level}}
+        )
+        assert all(turns <= 10 for turns in self.passed_over.values()), self.passed_over
 
     @precondition(lambda machine: machine.running)
     @rule(which=st.integers(0, 100), seconds=st.sampled_from([0.001, 1.0, 300.0]))

@@ -58,7 +58,8 @@ class LanePolicy:
             all records end so: then the fault is hardly theirs.
         parked_for: how long a record that a rule holds waits in a retry topic, if it had to leave.
         weights: shares of high, default and low while all three have work.
-        aging: a record that waits longer goes first, whatever its priority.
+        aging: who waits longer has one more turn in each round of the weights, whatever its
+            priority.
         commit_interval: pause between commits; what finished in it is delivered again after a
             crash.
         session: silence of the poll thread after which the group may have given our partitions to

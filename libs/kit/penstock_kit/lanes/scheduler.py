@@ -1,4 +1,8 @@
-"""Which key runs next: high, default and low by weight, then tenants in turn; nobody starves."""
+"""Which key runs next: high, default and low by weight, then tenants in turn; nobody starves.
+
+A round has a turn for every weight and one more: for the level whose next key has waited longest,
+if that is longer than `aging`. So age gives a share, and never takes what the weights promise.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ __all__ = ["LEVELS", "LOWEST", "Scheduler", "level_of"]
 
 LEVELS: Final = (Priority.HIGH, Priority.DEFAULT, Priority.LOW)
 LOWEST: Final = len(LEVELS) - 1
+_AGED: Final = len(LEVELS)
+"""In a round: the turn of who has waited too long, whatever its level."""
 
 
 def level_of(topic: str) -> int:
@@ -32,7 +38,7 @@ class Scheduler:
     ) -> None:
         self.shares = Shares(tenant_cap)
         self._rings = tuple(Ring(self.shares) for _ in LEVELS)
-        self._turns = _interleaved(weights)
+        self._turns = (*_interleaved(weights), _AGED)
         self._turn = self._turn_before = 0
         self._aging_s = aging.total_seconds()
 
@@ -60,10 +66,11 @@ class Scheduler:
         if not high and not low:
             return default.pop() if default else None
         while any(self._rings):
-            ring = self._aged(now) or self._weighted()
-            queue = ring.pop()
+            queue = self._ring_in_turn(now).pop()
             if queue is not None:
                 return queue
+            # All tenants of that level are at their cap: it is empty now, the turn not used up.
+            self._turn = self._turn_before
         return None
 
     def move(self, queue: KeyQueue) -> None:
@@ -95,12 +102,13 @@ class Scheduler:
             )
         ]
 
-    def _weighted(self) -> Ring:
+    def _ring_in_turn(self, now: float) -> Ring:
         while True:
             level = self._turns[self._turn]
             self._turn = (self._turn + 1) % len(self._turns)
-            if self._rings[level]:
-                return self._rings[level]
+            ring = self._aged(now) if level == _AGED else self._rings[level]
+            if ring:
+                return ring
 
     def _aged(self, now: float) -> Ring | None:
         """The level whose next key has waited longest, if that is too long."""

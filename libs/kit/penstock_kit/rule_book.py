@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
 import orjson
@@ -13,11 +14,12 @@ from penstock_contracts.control import ControlRule, Selector
 from penstock_contracts.envelope import decode_event
 from penstock_contracts.errors import ContractError
 
+from penstock_kit.claims import needs_no_order, tenant_of
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.rules import Verdict
 
-__all__ = ["RuleBook", "header_of", "needs_no_order", "tenant_of"]
+__all__ = ["RuleBook", "needs_no_order", "tenant_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -27,36 +29,12 @@ _LONGEST_TIMER_S: Final = 3600.0
 _MISSING: Final = object()
 
 
-def header_of(record: Record, name: str) -> str | None:
-    """A header's text; None if it is absent or no text."""
-    for found, value in record.headers:
-        if found == name:
-            try:
-                return value.decode("ascii")
-            except UnicodeDecodeError:
-                return None
-    return None
-
-
-def tenant_of(record: Record) -> str | None:
-    """Whose record it says it is: for turns and rules only, nothing is proved by it."""
-    return header_of(record, "ce_tenant")
-
-
-def needs_no_order(record: Record) -> bool:
-    """Whether its key is that of its job alone: requests of a conversation have the conversation's.
-
-    For records without a job id in their header nobody can tell, so order counts.
-    """
-    subject = header_of(record, "ce_subject")
-    return subject is not None and record.key == subject.encode()
-
-
 class RuleBook:
     """Implements the lanes' `Rules`; fed by a `ControlBoard`. On the event loop.
 
     Several rules may be about one record: drop counts before pause, pause before limit and demote;
-    all limits count. The body is read only if a rule names a task, model or argument.
+    all limits count. The body is read only if a rule names a task, model or argument, or if the
+    tenant is in it (structured mode).
 
     Args:
         default_model: the model that a task of this name uses when the request names none.
@@ -153,8 +131,12 @@ class _Facts:
         self._default_model = default_model
         self._body: dict[str, Any] | None = None
 
+    @cached_property
+    def _tenant(self) -> str | None:
+        return tenant_of(self._record)
+
     def match(self, selector: Selector) -> bool:
-        if selector.tenant is not None and selector.tenant != tenant_of(self._record):
+        if selector.tenant is not None and selector.tenant != self._tenant:
             return False
         if selector.task is None and selector.model is None and not selector.argument:
             return True

@@ -110,6 +110,25 @@ async def test_verdict_when_body_cannot_be_read_then_only_rules_without_it_match
     assert held(book, record)
 
 
+async def test_verdict_when_the_event_is_structured_then_its_tenant_is_found_inside() -> None:
+    event = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/test",
+        "type": "penstock.request.v1",
+        "tenant": "acme",
+        "data": {"task": "chat"},
+    }
+    headers = [("content-type", b"application/cloudevents+json"), ("ce_tenant", b"beta")]
+    record = Record("t", 0, 0, b"k", orjson.dumps(event), headers)
+    book = RuleBook()
+
+    book.put(rule(selector={"tenant": "beta"}))
+    assert not held(book, record), "the intake reads the envelope, so do rules"
+    book.put(rule(selector={"tenant": "acme"}))
+    assert held(book, record)
+
+
 async def test_verdict_when_several_match_then_all_are_told() -> None:
     book = RuleBook()
     for made in (

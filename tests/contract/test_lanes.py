@@ -173,10 +173,10 @@ async def test_withdraw_when_records_wait_then_they_are_the_callers(kafka_ports:
         await until(lambda: len(work.begun) == 2 and lanes.stats.queued == 28)
         running_now = {number(delivery) for delivery in work.begun}
 
-        withdrawn = lanes.withdraw(lambda record: int(record.value or b"") < 20)
+        withdrawn = await lanes.withdraw(lambda record: int(record.value or b"") < 20)
 
         assert {number(d) for d in withdrawn} == set(range(20)) - running_now
-        assert lanes.withdraw(lambda record: int(record.value or b"") < 20) == []
+        assert await lanes.withdraw(lambda record: int(record.value or b"") < 20) == []
         gate.set()
         await until(lambda: len(work.done) == 30 - len(withdrawn))
         await until(lambda: lanes.stats.lag > 0)

@@ -286,7 +286,7 @@ async def test_withdraw_when_records_wait_in_a_retry_topic_then_they_are_the_cal
         await until(lambda: lanes.stats.assigned == 3 * PARTITIONS)
         await bench.ports.fill(20)
         await until(lambda: lanes.stats.held == 20 and lanes.stats.in_flight == 0)
-        withdrawn = lanes.withdraw(lambda record: int(record.value or b"") < 15)
+        withdrawn = await lanes.withdraw(lambda record: int(record.value or b"") < 15)
         assert len(withdrawn) == 15
         assert {delivery.failures for delivery in withdrawn} == {1}
         assert not any(delivery.is_suspect for delivery in withdrawn), "written under our own eyes"

@@ -148,6 +148,7 @@ class Simulation:
             (2, self._lose),
             (4, self._rule),
             (2, self._withdraw),
+            (2, self._pause),
             (2, self._refuse),
             (20, self._rest),
         ]
@@ -164,6 +165,7 @@ class Simulation:
     async def _calm_down(self) -> None:
         """No more chaos: everything that was written must be finished and committed."""
         self.log.refuse = False
+        self.runner.is_open = True
         for tenant in _TENANTS:
             self.rules.change(tenant, None, self.loop.time())
         ends = {place: len(records) for place, records in self.log.records.items() if records}
@@ -271,16 +273,20 @@ class Simulation:
         )
 
     def _on_rules(self) -> None:
-        self.window.judge_again()
+        self.runner.judge_again()
+
+    def _pause(self) -> None:
+        """As the lanes do: nothing starts, handlers go on, until it is called again."""
+        self.runner.is_open = not self.runner.is_open
         self.runner.pump()
 
     def _withdraw(self) -> None:
         """A cancelled job: its record is ended without a handler."""
         key = b"%d" % self.random.randint(0, 5)
-        for entry in self.window.withdraw(lambda record: record.key == key):
+        chosen = [entry for entry in self.window.waiting if entry.record.key == key]
+        for entry in self.runner.withdraw(chosen):
             self.log.finished[entry.record.place].add(entry.offset)
             self.runner.finish_withdrawn(entry, Done())
-        self.runner.pump()
 
     def _refuse(self) -> None:
         self.log.refuse = not self.log.refuse

@@ -165,6 +165,21 @@ async def test_cancel_of_a_job_in_a_retry_topic_is_at_once_and_books_what_was_us
     assert rig.server.journal.calls == 1
 
 
+async def test_cancel_of_a_turn_that_rests_lets_its_conversation_go_on_at_once(
+    tmp_path: Path,
+) -> None:
+    turn: dict[str, Any] = {"conversation": "conv-1", "key": "conv-1"}
+    async with llm_rig(tmp_path, retry=LATER) as rig:
+        resting = await rig.chat("a [[status=500]]", **turn)
+        behind = await rig.chat("b", **turn)
+        await eventually(lambda: rig.worker.lanes.stats.resting == 1)
+        rig.board.cancel(resting)
+        events, after = await rig.ended(resting), await rig.ended(behind)
+
+    assert types(events) == ["started", "retrying", "cancelled"]
+    assert types(after) == ["started", "completed"]
+
+
 async def test_deadline_before_the_next_try_fails_the_job_now(tmp_path: Path) -> None:
     soon = (datetime.now(timezone.utc) + timedelta(seconds=60)).isoformat()
 

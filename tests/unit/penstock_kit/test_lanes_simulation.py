@@ -6,12 +6,14 @@ More seeds: `make simulate SEEDS=2000`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from penstock_kit.lanes.handover import Handover
 from penstock_kit.lanes.keys import Entry, Partition
 from penstock_kit.lanes.rules import Held
+from penstock_kit.lanes.runner import Runner
 from penstock_kit.lanes.tenants import Shares
 from penstock_kit.lanes.tracker import OffsetTracker, Slot
 from penstock_kit.lanes.window import Window
@@ -40,6 +42,15 @@ def forget_the_record(window: Window, entry: Entry) -> bool:
     return False
 
 
+def rest_only_while_open(runner: Runner, pause: timedelta, entry: Entry) -> None:
+    if runner.is_open:
+        kept_again_in(runner, pause, entry)
+    else:
+        runner._window.put_back(entry)
+
+
+kept_again_in = Runner._again_in
+
 SABOTAGES: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "commit over gaps": (OffsetTracker, "finish", commit_over_gaps),
     "keys do not wait for handlers of before": (Handover, "wait_for_earlier", lambda *_: None),
@@ -49,6 +60,7 @@ SABOTAGES: dict[str, tuple[type, str, Callable[..., Any]]] = {
     "limits are not counted": (Held, "_full", lambda *_: None),
     "held keys are forgotten": (Held, "judge_again", lambda *_: None),
     "a failed record is forgotten": (Window, "put_back", forget_the_record),
+    "keys that fail during a pause are forgotten": (Runner, "_again_in", rest_only_while_open),
     "gated keys are forgotten": (Window, "open_gate", lambda *_: None),
     "old keys run on after a revocation": (Partition, "drop_queued", lambda *_: None),
 }

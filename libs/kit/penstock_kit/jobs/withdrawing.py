@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Protocol
 
 import structlog
 from penstock_contracts.dead import DeadReason
-from penstock_contracts.ids import derived_job_id
 
+from penstock_kit.claims import job_claim_of
 from penstock_kit.control import Cancel
 from penstock_kit.ending import end_tasks
 from penstock_kit.errors import Busy, Rejected, Retryable
@@ -17,17 +17,19 @@ from penstock_kit.jobs.cancelling import CancelBoard
 from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.outcomes import Dead, Delivery, Done, Outcome, Retry
 
-__all__ = ["Withdrawals", "called_back", "is_of_job"]
+__all__ = ["Withdrawals", "called_back", "is_any_of"]
 
 log = structlog.get_logger(__name__)
 
 _PAUSE_S = 1.0
+_BETWEEN_LOOKS_S = 0.1
+"""Cancels that come one by one share a look then: each costs about a microsecond per record."""
 
 
 class Window(Protocol):
     """The lanes, as far as withdrawing needs them."""
 
-    def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
+    async def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
         """Take waiting records out."""
         ...
 
@@ -37,11 +39,16 @@ class Window(Protocol):
 
 
 class Withdrawals:
-    """A Part. The handler finds the cancel on its board and ends the job without a call."""
+    """A Part. The handler finds the cancel on its board and ends the job without a call.
+
+    Cancels that come together share one look at what waits: a batch's are a thousand in one fetch.
+    """
 
     def __init__(self, window: Window, handler: Callable[[Delivery], Awaitable[Outcome]]) -> None:
         self._window = window
         self._handler = handler
+        self._called_back: set[tuple[str, str]] = set()
+        self._looking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopped = False
 
@@ -51,14 +58,27 @@ class Withdrawals:
     async def stop(self) -> None:
         """Let go of what is not ended yet; those records are delivered again."""
         self._is_stopped = True
+        if self._looking is not None:
+            await end_tasks(self._looking)
         await end_tasks(*self._tasks)
 
     def on_cancel(self, cancel: Cancel) -> None:
-        """Withdraw the job's record, if it waits here."""
+        """Withdraw the job's record soon, if it waits here."""
         if self._is_stopped:
             return
-        for delivery in self._window.withdraw(lambda record: is_of_job(record, cancel)):
-            task = asyncio.create_task(self._end(delivery), name=f"withdraw {cancel.job}")
+        self._called_back.add((cancel.tenant, cancel.job))
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(), name="withdraw")
+
+    async def _look(self) -> None:
+        while self._called_back:
+            jobs, self._called_back = self._called_back, set()
+            await self._withdraw(jobs)
+            await asyncio.sleep(_BETWEEN_LOOKS_S)
+
+    async def _withdraw(self, jobs: Container[tuple[str, str]]) -> None:
+        for delivery in await self._window.withdraw(lambda record: is_any_of(record, jobs)):
+            task = asyncio.create_task(self._end(delivery), name="withdraw-one")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -82,13 +102,13 @@ class Withdrawals:
             return
 
 
-def is_of_job(record: Record, cancel: Cancel) -> bool:
-    """Whether the record asks for the job that was called back, by its headers alone.
+def is_any_of(record: Record, jobs: Container[tuple[str, str]]) -> bool:
+    """Whether the record says that it asks for one of these jobs, each a tenant and an id.
 
     Tenant and job must both fit: what is withdrawn is handed to the handler, which would run a job
     that is not cancelled.
     """
-    return _job_of(record, cancel.tenant) == cancel.job
+    return job_claim_of(record) in jobs
 
 
 def called_back(board: CancelBoard) -> Callable[[Record], bool]:
@@ -98,26 +118,10 @@ def called_back(board: CancelBoard) -> Callable[[Record], bool]:
     """
 
     def is_called_back(record: Record) -> bool:
-        tenant = dict(record.headers).get("ce_tenant", b"").decode(errors="replace")
-        job = _job_of(record, tenant)
-        return job is not None and board.cancel_of(job, tenant) is not None
+        claim = job_claim_of(record)
+        if claim is None:
+            return False
+        tenant, job = claim
+        return board.cancel_of(job, tenant) is not None
 
     return is_called_back
-
-
-def _job_of(record: Record, tenant: str) -> str | None:
-    """The job id that the headers claim for this tenant; None if they claim none."""
-    named = {name: value for name, value in record.headers if name.startswith("ce_")}
-    if named.get("ce_tenant") != tenant.encode(errors="replace"):
-        return None
-    subject = named.get("ce_subject")
-    if subject is not None:
-        return subject.decode(errors="replace")
-    source, event_id = named.get("ce_source"), named.get("ce_id")
-    if source is None or event_id is None:
-        return None
-    return derived_job_id(
-        tenant=tenant,
-        source=source.decode(errors="replace"),
-        event_id=event_id.decode(errors="replace"),
-    )

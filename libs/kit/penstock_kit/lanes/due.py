@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable
 from heapq import heapify, heappop, heappush
 from itertools import count
 
-from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.broker_clock import BrokerClock
 from penstock_kit.lanes.keys import Entry
 
@@ -54,9 +53,14 @@ class DueRecords:
         """Forget what is not ours any more; the next owner reads it again."""
         self._keep(lambda entry: entry.queue.partition.is_ours)
 
-    def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:
-        """Take out what matches."""
-        return self._keep(lambda entry: not match(entry.record))
+    @property
+    def waiting(self) -> list[Entry]:
+        """What is not due yet."""
+        return [entry for heap in self._heaps.values() for _, _, entry in heap]
+
+    def withdraw(self, chosen: Container[Entry]) -> list[Entry]:
+        """Take out those of them that are not due yet."""
+        return self._keep(lambda entry: entry not in chosen)
 
     def _keep(self, stays: Callable[[Entry], bool]) -> list[Entry]:
         gone: list[Entry] = []

@@ -37,6 +37,8 @@ __all__ = ["DrainCut", "Handler", "Lanes"]
 log = structlog.get_logger(__name__)
 
 _WATCH_S: Final = 1.0
+_LOOKED_AT: Final = 256
+"""Waiting records that are compared before others have the loop: well below a millisecond."""
 
 
 class DrainCut(Retryable):
@@ -109,7 +111,7 @@ class Lanes:
             is_wanted=is_wanted,
         )
         if rules is not None:
-            rules.on_change(self._on_rules)
+            rules.on_change(lambda: self._runner.judge_again())  # noqa: PLW0108 - it is made later
         self._pump = (
             None
             if retries is None
@@ -175,7 +177,7 @@ class Lanes:
         self._is_stopped = True
         self._runner.close()
         self._poller.hold()
-        timeout = drain_timeout or self._policy.drain_timeout
+        timeout = self._policy.drain_timeout if drain_timeout is None else drain_timeout
         if self._health.is_unheard:
             timeout = min(timeout, self._policy.drain_unheard)
         try:
@@ -208,14 +210,16 @@ class Lanes:
             self._poller.let_go()
             self._runner.pump()
 
-    def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
+    async def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
         """Take waiting records out, also those that wait for another try, here or in a retry topic.
 
-        The caller ends each with `finish`; until then it holds its partition's offset back.
+        The caller ends each with `finish`; until then it holds its partition's offset back. `match`
+        sees every record that waits, a few at a time, while the loop goes on.
         """
-        entries = self._window.withdraw(match)
+        chosen = await self._matching(match)
+        entries = self._runner.withdraw(chosen)
         if self._pump is not None:
-            entries += self._pump.withdraw(match)
+            entries += self._pump.withdraw(set(chosen))
         self._withdrawn.update({_identity(entry.record): entry for entry in entries})
         return [entry.delivery() for entry in entries]
 
@@ -271,9 +275,17 @@ class Lanes:
         self._window.open_gate(partitions)
         self._runner.pump()
 
-    def _on_rules(self) -> None:
-        self._window.judge_again()
-        self._runner.pump()
+    async def _matching(self, match: Callable[[Record], bool]) -> list[Entry]:
+        """What matches of all that waits now; some of it may run or be finished meanwhile."""
+        waiting = self._window.waiting
+        if self._pump is not None:
+            waiting += self._pump.waiting
+        matching: list[Entry] = []
+        for n in range(0, len(waiting), _LOOKED_AT):
+            some = waiting[n : n + _LOOKED_AT]
+            matching += [entry for entry in some if not entry.is_finished and match(entry.record)]
+            await asyncio.sleep(0)
+        return matching
 
     def on_failed(self, error: Fatal) -> None:
         """The poll thread ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Container
 from enum import Enum, auto
 from typing import Final
 
@@ -117,6 +117,15 @@ class KeyQueue:
         self.state = KeyState.IDLE
         self.entries: deque[Entry] = deque()
         self.heir: KeyQueue | None = None
+
+    def withdraw(self, chosen: Container[Entry]) -> list[Entry]:
+        """Take out those of them that wait, oldest first; a running record stays."""
+        taken = [entry for entry in self.entries if entry in chosen]
+        if taken:
+            self.entries = deque(entry for entry in self.entries if entry not in chosen)
+        for entry in taken:
+            self.partition.take(entry)
+        return taken
 
 
 class Partition:
@@ -258,15 +267,3 @@ class Partition:
         for queue in self.keys.values():
             queue.entries.clear()
         self.gated.clear()
-
-    def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:
-        """Take out what waits and matches; running records stay."""
-        taken: list[Entry] = []
-        for queue in self.keys.values():
-            chosen = {entry for entry in queue.entries if match(entry.record)}
-            if chosen:
-                queue.entries = deque(entry for entry in queue.entries if entry not in chosen)
-                taken += sorted(chosen, key=lambda entry: entry.offset)
-        for entry in taken:
-            self.take(entry)
-        return taken

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -115,9 +115,14 @@ class RetryPump:
         self._waiting.drop_lost()
         self._owned = {place: own for place, own in self._owned.items() if own[0].is_ours}
 
-    def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:
-        """Take waiting records out; they hold the offset back until they are finished."""
-        entries = self._waiting.withdraw(match)
+    @property
+    def waiting(self) -> list[Entry]:
+        """What is not due yet."""
+        return self._waiting.waiting
+
+    def withdraw(self, chosen: Container[Entry]) -> list[Entry]:
+        """Take those of them that wait out; they hold the offset back until they are finished."""
+        entries = self._waiting.withdraw(chosen)
         for entry in entries:
             entry.queue.partition.take(entry)
         return entries

@@ -96,6 +96,11 @@ class Held:
             self._running[rule] = self._running.get(rule, 0) + 1
         return True
 
+    def is_dropped(self, entry: Entry) -> bool:
+        """Whether a rule wants the record ended, as of now."""
+        verdict = self._rules.verdict(entry.record) if entry.verdict is None else None
+        return verdict is not None and verdict.dropped_by is not None
+
     def ended(self, entry: Entry) -> None:
         """A record's handler ended: who waits for its place under a limit is judged again."""
         for rule in entry.counted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -46,6 +46,7 @@ class Runner:
         self._timers: dict[Entry, asyncio.TimerHandle] = {}
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+        self._is_closed = False
         self.is_open = False
 
     @property
@@ -59,6 +60,19 @@ class Runner:
         while self.is_open and (entry := window.next()) is not None:
             self._is_idle.clear()
             self._tasks[entry] = asyncio.create_task(self._run(entry), name="lanes-handler")
+
+    def withdraw(self, chosen: Collection[Entry]) -> list[Entry]:
+        """Take out those of them that wait; keys that rested for their sake go on at once."""
+        taken = self._window.withdraw(chosen)
+        self._wake(taken)
+        self.pump()
+        return taken
+
+    def judge_again(self) -> None:
+        """A rule came or went: what it holds, and what rests and is dropped now, has its turn."""
+        self._window.judge_again()
+        self._wake([entry for entry in self._timers if self._window.is_dropped(entry)])
+        self.pump()
 
     def finish_withdrawn(self, entry: Entry, outcome: Done | Dead) -> None:
         """End a record that `withdraw` took out."""
@@ -74,6 +88,7 @@ class Runner:
     def close(self) -> None:
         """Start nothing any more; records that wait for another try stay unfinished."""
         self.is_open = False
+        self._is_closed = True
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -129,7 +144,8 @@ class Runner:
         self._on_fatal(error)
 
     def _again_in(self, pause: timedelta, entry: Entry) -> None:
-        if self._window.put_back(entry) and self.is_open:
+        # Also while paused: the pause in place and that of the lanes end independently.
+        if self._window.put_back(entry) and not self._is_closed:
             delay_s = max(pause, _AGAIN_SOON).total_seconds()
             loop = asyncio.get_running_loop()
             self._timers[entry] = loop.call_later(delay_s, self._try_again, entry)
@@ -138,6 +154,14 @@ class Runner:
         del self._timers[entry]
         self._window.release(entry.queue)
         self.pump()
+
+    def _wake(self, entries: Iterable[Entry]) -> None:
+        """Release the keys of those that rest here; the caller pumps."""
+        for entry in entries:
+            timer = self._timers.pop(entry, None)
+            if timer is not None:
+                timer.cancel()
+                self._window.release(entry.queue)
 
     async def _end_withdrawn(self, entry: Entry, outcome: Done | Dead) -> None:
         try:

@@ -5,7 +5,7 @@ Lives on the event loop, never waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from penstock_kit.clock import Clock
 from penstock_kit.kafka.ports import Record
@@ -172,9 +172,23 @@ class Window:
         """A running record ends without being finished: never committed, its key stays blocked."""
         self._leave(entry)
 
-    def withdraw(self, match: Callable[[Record], bool]) -> list[Entry]:
-        """Take waiting records out; they hold the offset back until `finish_withdrawn`."""
-        taken = [entry for partition in self.partitions for entry in partition.withdraw(match)]
+    @property
+    def waiting(self) -> list[Entry]:
+        """What waits now, also what rests for its next try."""
+        return [
+            entry
+            for partition in self.partitions
+            for queue in partition.keys.values()
+            for entry in queue.entries
+        ]
+
+    def withdraw(self, chosen: Collection[Entry]) -> list[Entry]:
+        """Take out those of them that wait; they hold the offset back until `finish_withdrawn`."""
+        gone = set(chosen)
+        queues = dict.fromkeys(entry.queue for entry in chosen)
+        taken = [
+            entry for queue in queues if queue.partition.is_ours for entry in queue.withdraw(gone)
+        ]
         if taken:
             self._held.judge_again()
         return taken
@@ -226,6 +240,10 @@ class Window:
     def judge_again(self) -> None:
         """A rule came or went: everything that rules hold has its turn."""
         self._held.judge_again()
+
+    def is_dropped(self, entry: Entry) -> bool:
+        """Whether a rule wants a waiting record ended."""
+        return self._held.is_dropped(entry)
 
     @property
     def queued(self) -> int:

@@ -57,7 +57,7 @@ from penstock_kit.tenancy import TenantScope
 from tests.support.clock import HandClock
 from tests.support.waiting import until
 
-__all__ = ["GatewayBench", "OpenCall", "Reply", "gateway_settings", "make_bench"]
+__all__ = ["ID_SECRET", "GatewayBench", "OpenCall", "Reply", "gateway_settings", "make_bench"]
 
 ID_SECRET = "0123456789abcdef" * 4
 

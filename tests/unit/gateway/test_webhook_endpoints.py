@@ -12,9 +12,10 @@ from penstock_contracts.credentials import Scope
 from penstock_contracts.topics import WEBHOOK_DELIVERIES, WEBHOOK_ENDPOINTS
 from penstock_contracts.webhooks import SuspensionReason, WebhookSuspension, webhook_key
 from penstock_kit.kafka.ports import ProducerFull
+from penstock_kit.webhooks.secrets import WebhookSecrets
 from standardwebhooks import Webhook
 
-from tests.support.gateway import GatewayBench, Reply, make_bench
+from tests.support.gateway import ID_SECRET, GatewayBench, Reply, make_bench
 from tests.support.hostile_urls import HOSTILE_URLS
 
 PATH = "/v1/webhook_endpoints"
@@ -166,11 +167,84 @@ async def test_patch_changes_what_it_names_and_checks_it(bench: GatewayBench) ->
     refused = await bench.call("PATCH", path, {"url": "https://10.0.0.1/"})
 
     assert changed.json == {
-        **{name: value for name, value in made.items() if name != "secret"},
+        **{name: made[name] for name in made.keys() - {"secret", "signing_secret"}},
         "events": ["batch.*"],
+        "event_types": ["batch.*"],
         "enabled": False,
     }
     assert refused.json["error"]["param"] == "url"
+
+
+async def test_both_spellings_of_a_field_are_the_same_request(bench: GatewayBench) -> None:
+    ours = await create(bench, key="k1", events=["batch.*"], description="billing")
+    theirs = await create(bench, key="k1", event_types=["batch.*"], name="billing")
+
+    assert theirs.json == ours.json
+    assert theirs.headers["idempotent-replayed"] == "true"
+    assert (theirs.json["event_types"], theirs.json["name"]) == (["batch.*"], "billing")
+    assert theirs.json["signing_secret"] == theirs.json["secret"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({"event_types": ["re*"]}, "invalid_value", "event_types[0]"),
+        ({"name": 7}, "invalid_type", "name"),
+        ({"name": "a", "description": "a"}, "unknown_parameter", "name"),
+    ],
+)
+async def test_wrong_field_is_refused_by_the_name_that_was_sent(
+    bench: GatewayBench, body: dict[str, Any], code: str, param: str
+) -> None:
+    answer = await create(bench, **body)
+
+    error = answer.json["error"]
+    assert (answer.status, error["code"], error["param"]) == (400, code, param)
+
+
+async def test_rotation_that_keeps_nothing_ends_the_old_secret_at_once(
+    bench: GatewayBench,
+) -> None:
+    made = (await create(bench)).json
+    path = f"{PATH}/{made['id']}/rotate_secret"
+    await bench.call("POST", path, {"keep_old_secret_active_for_24_hours": True})
+
+    rotated = await bench.call("POST", path, {"keep_old_secret_active_for_24_hours": False})
+    wrong = await bench.call("POST", path, {"keep_old_secret": False})
+
+    view = bench.inside.webhooks.get(made["id"])
+    assert view is not None
+    secrets = WebhookSecrets(ID_SECRET.encode())
+    now = bench.clock.now()
+    assert rotated.json["old_secret_signs_until"] is None
+    assert secrets.signing(view.endpoint, now=now) == [rotated.json["secret"]]
+    assert (wrong.status, wrong.code) == (400, "unknown_parameter")
+
+
+async def test_listing_goes_page_by_page_where_it_is_asked_to(bench: GatewayBench) -> None:
+    ids = [(await create(bench)).json["id"] for _ in range(3)]
+    every = await bench.call("GET", PATH)
+
+    first = await bench.call("GET", f"{PATH}?limit=2")
+    rest = await bench.call("GET", f"{PATH}?limit=2&after={first.json['last_id']}")
+    lost = await bench.call("GET", f"{PATH}?after=we_0")
+
+    assert {one["id"] for one in every.json["data"]} == set(ids)
+    assert (every.json["has_more"], first.json["has_more"], rest.json["has_more"]) == (
+        False,
+        True,
+        False,
+    )
+    assert first.json["data"] + rest.json["data"] == every.json["data"]
+    assert (lost.status, lost.json["error"]["param"]) == (400, "after")
+
+
+async def test_event_types_are_listed_and_each_can_be_wanted(bench: GatewayBench) -> None:
+    listed = await bench.call("GET", "/v1/webhook_event_types")
+
+    made = await create(bench, event_types=listed.json["data"])
+    assert listed.json["object"] == "list"
+    assert made.json["events"] == listed.json["data"]
 
 
 async def test_suspension_is_told_and_ends_by_enabling_again(bench: GatewayBench) -> None:

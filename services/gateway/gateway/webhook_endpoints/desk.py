@@ -22,9 +22,13 @@ from penstock_kit.webhooks.table import endpoint_record, endpoint_tombstones
 from penstock_kit.webhooks.urls import BadUrl, UrlRules
 
 from gateway.errors import ApiError
-from gateway.webhook_endpoints.models import CreateWebhookEndpoint, UpdateWebhookEndpoint
+from gateway.webhook_endpoints.models import (
+    CreateWebhookEndpoint,
+    RotateWebhookSecret,
+    UpdateWebhookEndpoint,
+)
 
-__all__ = ["Shown", "WebhookDesk", "WebhookLimits"]
+__all__ = ["EndpointPage", "Shown", "WebhookDesk", "WebhookLimits"]
 
 _SOURCE: Final = "/penstock/gateway"
 _ROUTE: Final = "/v1/webhook_endpoints"
@@ -46,6 +50,14 @@ class Shown:
     view: EndpointView
     secret: str | None
     is_replay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPage:
+    """Some of a tenant's endpoints, and whether more follow."""
+
+    views: list[EndpointView]
+    has_more: bool
 
 
 class WebhookDesk:
@@ -75,10 +87,21 @@ class WebhookDesk:
         self._clock = clock
         self._randomness = randomness
 
-    def page(self, principal: Principal) -> list[EndpointView]:
-        """Every endpoint of the tenant, the newest first."""
+    def page(self, principal: Principal, *, after: str | None, limit: int) -> EndpointPage:
+        """Endpoints of the tenant, the newest first, from behind one of them on.
+
+        Raises:
+            ApiError: insufficient_scope; invalid_value, where `after` is none of them.
+        """
         _authorize(principal)
-        return self._endpoints.of_tenant(principal.scope)
+        views = self._endpoints.of_tenant(principal.scope)
+        if after is not None:
+            places = [place for place, view in enumerate(views) if view.endpoint.id == after]
+            if not places:
+                message = "Invalid 'after': there is no such endpoint; begin with the first page."
+                raise ApiError("invalid_value", message, param="after")
+            views = views[places[0] + 1 :]
+        return EndpointPage(views[:limit], has_more=len(views) > limit)
 
     def find(self, principal: Principal, endpoint_id: str) -> EndpointView:
         """One of them.
@@ -149,8 +172,15 @@ class WebhookDesk:
             changes["enabled_at"] = self._clock.now()
         return await self._put(view.endpoint.model_copy(update=changes))
 
-    async def rotate(self, principal: Principal, endpoint_id: str, *, key: str | None) -> Shown:
-        """Give it a new secret; the old one signs beside it for a while.
+    async def rotate(
+        self,
+        principal: Principal,
+        endpoint_id: str,
+        body: RotateWebhookSecret,
+        *,
+        key: str | None,
+    ) -> Shown:
+        """Give it a new secret; the old one signs beside it for a while, or stops at once.
 
         The same key again shows the same new secret. Another rotation before the overlap is over
         makes the oldest secret void at once.
@@ -165,11 +195,12 @@ class WebhookDesk:
             is_fresh = now - (endpoint.rotated_at or now) <= self._limits.replay_for
             secret = self._secrets.present(endpoint) if is_fresh else None
             return Shown(view, secret, is_replay=True)
+        keeps_old = body.keep_old_secret_active_for_24_hours
         rotated = endpoint.model_copy(
             update={
                 "generation": endpoint.generation + 1,
                 "rotated_at": now,
-                "overlap_until": now + self._limits.secret_overlap,
+                "overlap_until": now + self._limits.secret_overlap if keeps_old else None,
                 "rotation_key": hashed,
             }
         )

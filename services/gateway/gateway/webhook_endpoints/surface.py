@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.openai.strict import BODY_ERRORS
-from gateway.route_specs import ALWAYS, AUTH_ERRORS, Good, RouteSpec, header
+from gateway.route_specs import ALWAYS, AUTH_ERRORS, Good, RouteSpec, header, query
+from gateway.webhook_endpoints.endpoints import MOST_ON_A_PAGE
 from gateway.webhook_endpoints.models import (
     CreateWebhookEndpoint,
+    RotateWebhookSecret,
     TestWebhookEndpoint,
     UpdateWebhookEndpoint,
     WebhookEndpointCreated,
     WebhookEndpointDeleted,
     WebhookEndpointList,
     WebhookEndpointObject,
+    WebhookEventTypeList,
     WebhookTestSent,
 )
 
@@ -77,9 +80,24 @@ WEBHOOKS_SURFACE: Final = (
         path=_COLLECTION,
         handler="list_webhook_endpoints",
         summary="List webhook endpoints",
-        about="All of the tenant, the newest first; there are never more than one page.",
+        about="Those of the tenant, the newest first; all of them where no limit is given.",
+        parameters=(
+            query("after", "Id of the last endpoint of the page before.", {"type": "string"}),
+            query(
+                "limit",
+                "At most so many.",
+                {"type": "integer", "minimum": 1, "maximum": MOST_ON_A_PAGE},
+            ),
+        ),
         good=(Good(200, "The endpoints.", WebhookEndpointList),),
-        errors=_ALLOWED,
+        errors=(
+            *_ALLOWED,
+            "unknown_parameter",
+            "invalid_value",
+            "invalid_type",
+            "integer_below_min_value",
+            "integer_above_max_value",
+        ),
     ),
     RouteSpec(
         method="GET",
@@ -103,6 +121,17 @@ WEBHOOKS_SURFACE: Final = (
         errors=(*_KNOWN, *_WRITTEN),
     ),
     RouteSpec(
+        method="POST",
+        path=_ONE,
+        handler="modify_webhook_endpoint",
+        summary="Change a webhook endpoint, as the OpenAI SDK does",
+        about="The same as PATCH.",
+        body=UpdateWebhookEndpoint,
+        parameters=(_ENDPOINT,),
+        good=(Good(200, "The endpoint as it is now.", WebhookEndpointObject),),
+        errors=(*_KNOWN, *_WRITTEN),
+    ),
+    RouteSpec(
         method="DELETE",
         path=_ONE,
         handler="delete_webhook_endpoint",
@@ -118,9 +147,11 @@ WEBHOOKS_SURFACE: Final = (
         handler="rotate_webhook_secret",
         summary="Rotate the signing secret",
         about=(
-            "The old secret signs beside the new one for 24 hours. Another rotation before that "
-            "makes the oldest secret void at once."
+            "The old secret signs beside the new one for 24 hours, or not at all where the body "
+            "says `keep_old_secret_active_for_24_hours: false`. Another rotation before that makes "
+            "the oldest secret void at once."
         ),
+        body=RotateWebhookSecret,
         parameters=(_ENDPOINT, _KEY),
         good=(
             Good(
@@ -130,7 +161,7 @@ WEBHOOKS_SURFACE: Final = (
                 headers=("Idempotent-Replayed",),
             ),
         ),
-        errors=(*_KNOWN, "invalid_parameter", "broker_busy"),
+        errors=(*_KNOWN, *_WRITTEN, "invalid_parameter"),
     ),
     RouteSpec(
         method="POST",
@@ -142,5 +173,14 @@ WEBHOOKS_SURFACE: Final = (
         parameters=(_ENDPOINT,),
         good=(Good(202, "It is on its way.", WebhookTestSent),),
         errors=(*_KNOWN, *_WRITTEN, "webhook_endpoint_disabled"),
+    ),
+    RouteSpec(
+        method="GET",
+        path="/v1/webhook_event_types",
+        handler="list_webhook_event_types",
+        summary="List types of webhook events",
+        about="Everything that an endpoint can be told; `events` takes these and their patterns.",
+        good=(Good(200, "The types.", WebhookEventTypeList),),
+        errors=(*AUTH_ERRORS, *ALWAYS),
     ),
 )

@@ -174,6 +174,26 @@ async def test_wrong_frames_are_told_nested_and_the_socket_stays() -> None:
 
 
 @pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"type": "response.paint"},
+        {"type": "response.steer", "input": "x"},
+        {"type": "response.create", "background": True},
+        {"type": "response.create", "generate": False},
+        {"type": "response.cancel", "model": "m"},
+        {"type": "response.cancel", "response_id": 7},
+    ],
+)
+async def test_wrong_frame_is_told_on_its_lane(wrong: dict[str, Any]) -> None:
+    async with serving() as served, served.connect() as socket:
+        await socket.send(json.dumps({**wrong, "stream_id": "a"}))
+        told = json.loads(await socket.recv())
+
+    assert (told["type"], told["stream_id"]) == ("error", "a")
+
+
+@pytest.mark.parametrize(
     ("headers", "path", "status"),
     [
         ({"Authorization": ""}, "", 401),
@@ -219,6 +239,23 @@ async def test_client_that_left_goes_on_where_it_was() -> None:
     assert numbers == list(range(len(numbers)))
     assert {frame["stream_id"] for frame in after} == {"z"}
     assert controls == [], "a response whose client left is not called back"
+
+
+@pytest.mark.parametrize("beyond", [0, 1000])
+async def test_resume_behind_the_end_is_told_the_end_again(beyond: int) -> None:
+    async with serving() as served:
+        async with served.connect() as socket:
+            await socket.send(json.dumps(HELLO))
+            worker = await served.worker()
+            worker.starts()
+            worker.completes("one")
+            end = (await frames_until(socket, "response.completed"))[-1]
+        last = end["sequence_number"] + beyond
+        query = f"?response_id={end['response']['id']}&starting_after={last}&stream_id=z"
+        async with served.connect(query) as socket:
+            (again,) = await frames_until(socket, "response.completed")
+
+    assert again == {**end, "stream_id": "z"}
 
 
 async def test_resume_of_what_is_not_there_is_an_error_on_the_socket() -> None:

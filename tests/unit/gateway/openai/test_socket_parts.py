@@ -10,7 +10,14 @@ import pytest
 from gateway.errors import ApiError
 from gateway.metrics import GatewayMetrics
 from gateway.openai.socket.close_codes import CLOSE_CODES, RESTART, Close
-from gateway.openai.socket.frames import Cancel, Create, error_frame, event_frame, read_frame
+from gateway.openai.socket.frames import (
+    Cancel,
+    Create,
+    error_frame,
+    event_frame,
+    open_frame,
+    read_frame,
+)
 from gateway.openai.socket.lanes import Lanes
 from gateway.openai.socket.outbox import Outbox, Stalled
 from gateway.openai.socket.resuming import Resume, asked_resume
@@ -26,16 +33,27 @@ def frame(**members: Any) -> bytes:
     return orjson.dumps(members)
 
 
+def read(raw: bytes) -> Create | Cancel:
+    return read_frame(open_frame(raw))
+
+
 def test_create_is_the_body_of_a_streamed_response_on_its_lane() -> None:
-    asked = read_frame(frame(type="response.create", model="m", input="hi", stream_id="a"))
+    asked = read(frame(type="response.create", model="m", input="hi", stream_id="a"))
 
     assert asked == Create({"model": "m", "input": "hi", "stream": True}, "a")
-    assert read_frame(frame(type="response.create", stream=False)) == Create({"stream": True}, None)
+    assert read(frame(type="response.create", stream=False)) == Create({"stream": True}, None)
+
+
+@pytest.mark.parametrize("generate", [True, None])
+def test_create_that_generates_is_as_one_that_does_not_say_so(generate: Any) -> None:
+    asked = read(frame(type="response.create", model="m", generate=generate))
+
+    assert asked == Create({"model": "m", "stream": True}, None)
 
 
 def test_cancel_names_a_response_or_a_lane() -> None:
-    assert read_frame(frame(type="response.cancel", response_id="r")) == Cancel("r", None)
-    assert read_frame(frame(type="response.cancel", stream_id="a")) == Cancel(None, "a")
+    assert read(frame(type="response.cancel", response_id="r")) == Cancel("r", None)
+    assert read(frame(type="response.cancel", stream_id="a")) == Cancel(None, "a")
 
 
 @pytest.mark.parametrize(
@@ -48,6 +66,8 @@ def test_cancel_names_a_response_or_a_lane() -> None:
         (frame(type="response.paint"), "invalid_value", "type"),
         (frame(type="response.steer", input="x"), "unsupported_value", "type"),
         (frame(type="response.create", background=True), "unsupported_parameter", "background"),
+        (frame(type="response.create", generate=False), "unsupported_parameter", "generate"),
+        (frame(type="response.create", generate="no"), "invalid_type", "generate"),
         (frame(type="response.create", stream_id=7), "invalid_value", "stream_id"),
         (frame(type="response.create", stream_id=""), "invalid_value", "stream_id"),
         (frame(type="response.create", stream_id="x" * 129), "invalid_value", "stream_id"),
@@ -59,7 +79,7 @@ def test_frame_when_it_is_wrong_is_refused_by_name(
     raw: bytes, code: str, param: str | None
 ) -> None:
     with pytest.raises(ApiError) as caught:
-        read_frame(raw)
+        read(raw)
 
     assert (caught.value.kind.code, caught.value.details.param) == (code, param)
 

@@ -121,16 +121,25 @@ class ResponseMaker:
 async def _tell(
     source: Source, events: ResponseEvents, cut: Cut, stream_id: str | None, speak: Speak
 ) -> None:
-    """Speak a stream to its end. A drain ends it without a word: the socket closes with 1012."""
+    """Speak a stream to its end. A drain ends it without a word: the socket closes with 1012.
+
+    Who asks for what comes behind the end is told the end again: over HTTP the answer would be
+    over, but a socket stays open and would say nothing for ever.
+    """
     found = events.begin()
-    last = 0
+    end = found[-1]
+    last, has_spoken = 0, False
     try:
         async for more in translated(source, events):
             found += more
             last = max([last, *(event.number for event in found)])
             for event in cut.behind(found, is_lost=events.is_lost):
                 await speak(event_frame(event.payload, stream_id))
-            found = []
+                has_spoken = True
+            if found:
+                end, found = found[-1], []
+        if not has_spoken:
+            await speak(event_frame(end.payload, stream_id))
     except Closing as closing:
         if closing.reason != "drain":
             revoked = ApiError("revoked_api_key", "the API key was revoked while the job ran")

@@ -24,7 +24,7 @@ from gateway.openai.socket.close_codes import (
     TOO_FAST,
     Close,
 )
-from gateway.openai.socket.frames import Cancel, Create, error_frame, read_frame
+from gateway.openai.socket.frames import Cancel, Create, error_frame, open_frame, read_frame
 from gateway.openai.socket.lanes import Lanes
 from gateway.openai.socket.making import ResponseMaker
 from gateway.openai.socket.outbox import Outbox, Stalled
@@ -166,8 +166,9 @@ class Session:
     async def _act(self, raw: bytes) -> None:
         stream_id: str | None = None
         try:
-            asked = read_frame(raw)
-            stream_id = asked.stream_id
+            frame = open_frame(raw)
+            stream_id = frame.stream_id
+            asked = read_frame(frame)
             if isinstance(asked, Create):
                 self._put(asked, len(raw))
             else:

@@ -56,6 +56,7 @@ from penstock_kit.tenancy import TenantScope
 
 from tests.support.clock import HandClock
 from tests.support.waiting import until
+from tests.support.webhooks import MemoryEndpointLog
 
 __all__ = ["ID_SECRET", "GatewayBench", "OpenCall", "Reply", "gateway_settings", "make_bench"]
 
@@ -469,6 +470,7 @@ async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> Gatewa
         conversations=conversations,
         authenticator=BearerAuthenticator(keys=keys, tokens=JwtTokens([], clock)),
         stores=stores,
+        webhook_log=MemoryEndpointLog(kafka, inside.webhooks),
         clock=clock,
     )
     metrics = GatewayMetrics(Metrics())

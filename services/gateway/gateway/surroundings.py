@@ -26,6 +26,7 @@ from gateway.ports import Blobs, Streams, TicketDesk
 from gateway.queueing import QueueLines
 from gateway.randomness import RandomPool
 from gateway.recent import RecentJobs
+from gateway.webhook_endpoints.ports import EndpointLog
 
 __all__ = ["Inside", "Outside"]
 
@@ -45,6 +46,7 @@ class Outside:
         conversations: ConversationView,
         authenticator: BearerAuthenticator,
         stores: BatchStores,
+        webhook_log: EndpointLog,
         clock: Clock,
     ) -> None:
         self.producer = producer
@@ -56,6 +58,7 @@ class Outside:
         self.conversations = conversations
         self.authenticator = authenticator
         self.stores = stores
+        self.webhook_log = webhook_log
         self.clock = clock
 
 

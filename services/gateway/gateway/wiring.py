@@ -86,6 +86,7 @@ def build_service(settings: GatewaySettings) -> Service:
     credentials = CredentialTable(settings.kafka, keys=keys, producers=ProducerKeys(secret))
     shared = RedisAdmissions(redis, key_ttl=settings.gateway.idempotency_ttl)
     admissions = inside.desk.degrading(shared)
+    webhook_log = WebhookTable(settings.kafka, inside.webhooks)
     outside = Outside(
         producer=producer,
         table=table,
@@ -101,6 +102,7 @@ def build_service(settings: GatewaySettings) -> Service:
             batches=RedisShelf(redis, "batch"),
             events=RedisBatchEvents(redis),
         ),
+        webhook_log=webhook_log,
         clock=clock,
     )
     gateway_metrics = GatewayMetrics(metrics)
@@ -140,7 +142,7 @@ def build_service(settings: GatewaySettings) -> Service:
         ProducerPart(producer),
         inside.desk.poller(settings.kafka),
         credentials,
-        WebhookTable(settings.kafka, inside.webhooks),
+        webhook_log,
         tail,
         streams,
         Closings(inside.closings),

@@ -93,7 +93,7 @@ def build_frame(
         "openai.completions": build_completions(door),
         "openai.embeddings": build_embeddings(door),
         "openai.models": build_models(door),
-        "webhooks": build_webhook_endpoints(door, inside.webhooks),
+        "webhooks": build_webhook_endpoints(door, inside.webhooks, outside.webhook_log),
         "openai.files": build_files(door, files),
         "openai.batches": batches.endpoints,
         "openai.conversations": build_conversations(door, desk),

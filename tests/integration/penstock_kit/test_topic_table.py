@@ -111,6 +111,26 @@ async def test_start_returns_with_everything_and_then_follows(
     assert (table.check() or "").startswith(f"topic {topic!r}")
 
 
+async def test_reader_that_catches_up_knows_all_that_was_written_before(
+    settings: KafkaSettings, producer: KafkaProducer
+) -> None:
+    topic = f"test.table.{uuid4().hex}"
+    await ensure_topics(settings, [compacted(topic)])
+    words = Words()
+    table = TopicTable(settings, topic, words)
+    limit = timedelta(seconds=20)
+
+    assert not await table.catch_up(limit), "it is not started"
+    await table.start()
+    assert await table.catch_up(limit), "there is nothing to know"
+    for number in range(50):
+        await producer.send(OutRecord(topic, b"k%d" % (number % 7), b"%d" % number))
+        assert await table.catch_up(limit)
+        assert words.known[f"k{number % 7}"] == b"%d" % number
+    await table.stop()
+    assert not await table.catch_up(limit)
+
+
 async def test_start_on_an_empty_topic_returns_at_once(settings: KafkaSettings) -> None:
     topic = f"test.table.{uuid4().hex}"
     await ensure_topics(settings, [compacted(topic)])

@@ -11,8 +11,9 @@ from penstock_contracts.codec import encode_model
 from penstock_contracts.credentials import Scope
 from penstock_contracts.topics import WEBHOOK_DELIVERIES, WEBHOOK_ENDPOINTS
 from penstock_contracts.webhooks import SuspensionReason, WebhookSuspension, webhook_key
-from penstock_kit.kafka.ports import ProducerFull
+from penstock_kit.kafka.ports import BrokerFault, ProducerFull
 from penstock_kit.webhooks.secrets import WebhookSecrets
+from penstock_kit.webhooks.table import endpoint_record
 from standardwebhooks import Webhook
 
 from tests.support.gateway import ID_SECRET, GatewayBench, Reply, make_bench
@@ -221,6 +222,31 @@ async def test_rotation_that_keeps_nothing_ends_the_old_secret_at_once(
     assert (wrong.status, wrong.code) == (400, "unknown_parameter")
 
 
+async def test_secret_that_another_gateway_gave_out_survives_a_change_here(
+    bench: GatewayBench,
+) -> None:
+    made = (await create(bench)).json
+    view = bench.inside.webhooks.get(made["id"])
+    assert view is not None
+    rotated = view.endpoint.model_copy(update={"generation": 2})
+    record = endpoint_record(rotated, source="other", now=bench.clock.now(), event_id="1")
+    other = bench.kafka.producer()
+    await other.start()
+    await other.send(record)
+
+    await bench.call("PATCH", f"{PATH}/{made['id']}", {"description": "x"})
+    here = await bench.call("POST", f"{PATH}/{made['id']}/rotate_secret")
+
+    present = bench.inside.webhooks.get(made["id"])
+    assert present is not None
+    assert (present.endpoint.generation, present.endpoint.description) == (3, "x")
+    secrets = WebhookSecrets(ID_SECRET.encode())
+    assert secrets.signing(present.endpoint, now=bench.clock.now()) == [
+        here.json["secret"],
+        secrets.present(rotated),
+    ]
+
+
 async def test_listing_goes_page_by_page_where_it_is_asked_to(bench: GatewayBench) -> None:
     ids = [(await create(bench)).json["id"] for _ in range(3)]
     every = await bench.call("GET", PATH)
@@ -314,8 +340,11 @@ async def test_tenant_has_its_number_of_endpoints() -> None:
     assert (answer.status, answer.code) == (400, "too_many_webhook_endpoints")
 
 
-async def test_log_that_does_not_answer_is_told_and_nothing_is_known(bench: GatewayBench) -> None:
-    bench.kafka.faults.on_send = lambda _: ProducerFull("full; wait")
+@pytest.mark.parametrize("fault", [ProducerFull("full; wait"), BrokerFault("fenced; restart")])
+async def test_log_that_does_not_answer_is_told_and_nothing_is_known(
+    bench: GatewayBench, fault: Exception
+) -> None:
+    bench.kafka.faults.on_send = lambda _: fault
 
     answer = await create(bench)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -70,6 +71,8 @@ class TopicTable:
         self._start_limit_s = start_limit.total_seconds()
         self._missing_limit_s = missing_limit.total_seconds()
         self._positions: dict[int, int] = {}
+        self._moved = asyncio.Event()
+        self._reader: Any = None
         self._heard_at = 0.0
         self._is_stopping = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
@@ -114,7 +117,25 @@ class TopicTable:
         except BaseException:
             await _close(consumer)
             raise
+        self._reader = consumer
         self._following = asyncio.create_task(self._follow(consumer), name=f"table {self._topic}")
+
+    async def catch_up(self, limit: timedelta) -> bool:
+        """Whether everything that was written before the call has been applied by now.
+
+        Waits up to `limit`; False: the broker cannot be heard, and nobody knows what is missing.
+        """
+        reader = self._reader
+        if reader is None:
+            return False
+        try:
+            async with asyncio.timeout(limit.total_seconds()):
+                ends = await reader.end_offsets(reader.assignment())
+                while not self._has(ends):
+                    await self._moved.wait()
+        except (TimeoutError, KafkaError):
+            return False
+        return True
 
     async def stop(self) -> None:
         """Stop following; what is known stays."""
@@ -155,9 +176,12 @@ class TopicTable:
 
     async def _load(self, consumer: Any) -> None:
         ends = await consumer.end_offsets(consumer.assignment())
-        while any(self._positions.get(place.partition, 0) < end for place, end in ends.items()):
+        while not self._has(ends):
             await self._take(consumer)
         self._heard_at = self._clock.monotonic()
+
+    def _has(self, ends: Mapping[Any, int]) -> bool:
+        return all(self._positions.get(place.partition, 0) >= end for place, end in ends.items())
 
     async def _take(self, consumer: Any) -> None:
         """Apply one fetch."""
@@ -168,6 +192,8 @@ class TopicTable:
         for place in consumer.assignment():
             # Not the last record's offset: compaction and markers leave holes at the end.
             self._positions[place.partition] = await consumer.position(place)
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
 
     def _apply(self, record: Any) -> None:
         key = (record.key or b"").decode(errors="replace")
@@ -187,16 +213,19 @@ class TopicTable:
         current: Any = consumer
         try:
             while not self._is_stopping.is_set():
+                self._reader = current
                 try:
                     await self._follow_with(current)
                 except KafkaError as error:
                     log.warning("table.broker_lost", topic=self._topic, error=type(error).__name__)
+                self._reader = None
                 if self._is_stopping.is_set():
                     break
                 await _close(current)
                 current = None
                 current = await self._reconnect()
         finally:
+            self._reader = None
             await _close(current)
 
     async def _follow_with(self, consumer: Any) -> None:
@@ -223,9 +252,7 @@ class TopicTable:
                 ends = await consumer.end_offsets(consumer.assignment())
         except (TimeoutError, KafkaError):
             return False
-        is_whole = all(
-            self._positions.get(place.partition, 0) >= end for place, end in ends.items()
-        )
+        is_whole = self._has(ends)
         if is_whole:
             self._heard_at = self._clock.monotonic()
         return is_whole

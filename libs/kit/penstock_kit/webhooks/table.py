@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 from penstock_contracts.catalog import CE_WEBHOOK_ENDPOINT
@@ -25,6 +26,10 @@ __all__ = ["WebhookTable", "endpoint_record", "endpoint_tombstones"]
 
 log = structlog.get_logger(__name__)
 
+_CATCH_UP: Final = timedelta(seconds=3)
+"""A broker that is there answers within 0.1 s, behind the fetch that waits for records; a caller
+of the API waits for this one."""
+
 
 class WebhookTable:
     """A Part: after `start` every endpoint written so far is known; later ones soon."""
@@ -41,6 +46,10 @@ class WebhookTable:
     async def start(self) -> None:
         """Return when the topic has been read to its end."""
         await self._table.start()
+
+    async def catch_up(self) -> bool:
+        """Whether every record that was written before the call is known; waits a few seconds."""
+        return await self._table.catch_up(_CATCH_UP)
 
     async def stop(self) -> None:
         """Stop reading; what is known stays."""

@@ -5,23 +5,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
-from uuid import uuid4
 
 from penstock_contracts.credentials import Scope
 from penstock_contracts.ids import JobIds
 from penstock_contracts.webhooks import WebhookEndpoint
 from penstock_kit.auth.principal import Principal
 from penstock_kit.clock import Clock
-from penstock_kit.kafka.ports import DeliveryUnknown, OutRecord, Producer, ProducerFull
 from penstock_kit.webhooks.deliveries import Notice, delivery_record
-from penstock_kit.webhooks.endpoints import EndpointView, WebhookEndpoints
+from penstock_kit.webhooks.endpoints import EndpointView
 from penstock_kit.webhooks.secrets import WebhookSecrets
-from penstock_kit.webhooks.table import endpoint_record, endpoint_tombstones
 from penstock_kit.webhooks.urls import BadUrl, UrlRules
 
 from gateway.errors import ApiError
+from gateway.webhook_endpoints.book import SOURCE, EndpointBook
 from gateway.webhook_endpoints.models import (
     CreateWebhookEndpoint,
     RotateWebhookSecret,
@@ -30,7 +28,6 @@ from gateway.webhook_endpoints.models import (
 
 __all__ = ["EndpointPage", "Shown", "WebhookDesk", "WebhookLimits"]
 
-_SOURCE: Final = "/penstock/gateway"
 _ROUTE: Final = "/v1/webhook_endpoints"
 
 
@@ -69,8 +66,7 @@ class WebhookDesk:
     def __init__(
         self,
         *,
-        endpoints: WebhookEndpoints,
-        producer: Producer,
+        book: EndpointBook,
         secrets: WebhookSecrets,
         urls: UrlRules,
         ids: JobIds,
@@ -78,8 +74,7 @@ class WebhookDesk:
         clock: Clock,
         randomness: Callable[[int], bytes],
     ) -> None:
-        self._endpoints = endpoints
-        self._producer = producer
+        self._book = book
         self._secrets = secrets
         self._urls = urls
         self._ids = ids
@@ -94,7 +89,7 @@ class WebhookDesk:
             ApiError: insufficient_scope; invalid_value, where `after` is none of them.
         """
         _authorize(principal)
-        views = self._endpoints.of_tenant(principal.scope)
+        views = self._book.of_tenant(principal.scope)
         if after is not None:
             places = [place for place, view in enumerate(views) if view.endpoint.id == after]
             if not places:
@@ -103,21 +98,14 @@ class WebhookDesk:
             views = views[places[0] + 1 :]
         return EndpointPage(views[:limit], has_more=len(views) > limit)
 
-    def find(self, principal: Principal, endpoint_id: str) -> EndpointView:
-        """One of them.
+    async def find(self, principal: Principal, endpoint_id: str) -> EndpointView:
+        """One of them, though another gateway has made it a moment ago.
 
         Raises:
-            ApiError: webhook_endpoint_not_found, insufficient_scope.
+            ApiError: webhook_endpoint_not_found, insufficient_scope, broker_busy.
         """
         _authorize(principal)
-        view = self._endpoints.find(principal.scope, endpoint_id)
-        if view is None:
-            raise ApiError(
-                "webhook_endpoint_not_found",
-                "there is no webhook endpoint of that id; GET /v1/webhook_endpoints lists all",
-                param="endpoint",
-            )
-        return view
+        return await self._book.find(principal.scope, endpoint_id)
 
     async def create(
         self, principal: Principal, body: CreateWebhookEndpoint, *, key: str | None
@@ -130,12 +118,13 @@ class WebhookDesk:
         """
         _authorize(principal)
         url = self._checked(body.url)
+        await self._book.read_to_the_end()
         endpoint_id = f"we_{self._name(principal, key)}"
         fingerprint = None if key is None else _hash(body.model_dump_json())
-        known = self._endpoints.find(principal.scope, endpoint_id)
+        known = self._book.known(principal.scope, endpoint_id)
         if known is not None:
             return self._replayed(known, fingerprint)
-        if len(self._endpoints.of_tenant(principal.scope)) >= self._limits.per_tenant:
+        if len(self._book.of_tenant(principal.scope)) >= self._limits.per_tenant:
             message = f"the tenant has {self._limits.per_tenant} webhook endpoints; delete one"
             raise ApiError("too_many_webhook_endpoints", message)
         now = self._clock.now()
@@ -150,7 +139,7 @@ class WebhookDesk:
             created_at=now,
             fingerprint=fingerprint,
         )
-        return Shown(await self._put(made), self._secrets.present(made))
+        return Shown(await self._book.put(made), self._secrets.present(made))
 
     async def update(
         self, principal: Principal, endpoint_id: str, body: UpdateWebhookEndpoint
@@ -160,7 +149,8 @@ class WebhookDesk:
         Raises:
             ApiError: as `find` and `create`.
         """
-        view = self.find(principal, endpoint_id)
+        _authorize(principal)
+        view = await self._book.newest(principal.scope, endpoint_id)
         given = body.model_dump(exclude_none=True)
         changes: dict[str, Any] = {**given}
         if body.url is not None:
@@ -170,7 +160,7 @@ class WebhookDesk:
         if body.enabled and not view.is_live:
             changes["enablement"] = view.endpoint.enablement + 1
             changes["enabled_at"] = self._clock.now()
-        return await self._put(view.endpoint.model_copy(update=changes))
+        return await self._book.change(view, lambda endpoint: endpoint.model_copy(update=changes))
 
     async def rotate(
         self,
@@ -188,7 +178,8 @@ class WebhookDesk:
         Raises:
             ApiError: as `find`; broker_busy.
         """
-        view = self.find(principal, endpoint_id)
+        _authorize(principal)
+        view = await self._book.newest(principal.scope, endpoint_id)
         endpoint, now = view.endpoint, self._clock.now()
         hashed = None if key is None else _hash(key)
         if hashed is not None and hashed == endpoint.rotation_key:
@@ -196,15 +187,19 @@ class WebhookDesk:
             secret = self._secrets.present(endpoint) if is_fresh else None
             return Shown(view, secret, is_replay=True)
         keeps_old = body.keep_old_secret_active_for_24_hours
-        rotated = endpoint.model_copy(
-            update={
-                "generation": endpoint.generation + 1,
-                "rotated_at": now,
-                "overlap_until": now + self._limits.secret_overlap if keeps_old else None,
-                "rotation_key": hashed,
-            }
-        )
-        return Shown(await self._put(rotated), self._secrets.present(rotated))
+        changes = {
+            "generation": endpoint.generation + 1,
+            "rotated_at": now,
+            "overlap_until": now + self._limits.secret_overlap if keeps_old else None,
+            "rotation_key": hashed,
+        }
+
+        def rotated(current: WebhookEndpoint) -> WebhookEndpoint:
+            is_done = current.generation > endpoint.generation
+            return current if is_done else current.model_copy(update=changes)
+
+        view = await self._book.change(view, rotated)
+        return Shown(view, self._secrets.present(view.endpoint))
 
     async def delete(self, principal: Principal, endpoint_id: str) -> None:
         """Forget it; what was still to be delivered to it is dropped.
@@ -212,9 +207,9 @@ class WebhookDesk:
         Raises:
             ApiError: as `find`; broker_busy.
         """
-        self.find(principal, endpoint_id)
-        for record in endpoint_tombstones(endpoint_id):
-            await self._write(record)
+        _authorize(principal)
+        await self._book.newest(principal.scope, endpoint_id)
+        await self._book.forget(endpoint_id)
 
     async def test(self, principal: Principal, endpoint_id: str, *, event: str) -> str:
         """Have one delivery made, whatever the endpoint's filter; the event's id.
@@ -222,13 +217,13 @@ class WebhookDesk:
         Raises:
             ApiError: as `find`; webhook_endpoint_disabled, broker_busy.
         """
-        view = self.find(principal, endpoint_id)
+        view = await self.find(principal, endpoint_id)
         if not view.is_live:
             message = "nothing is delivered to this endpoint; PATCH it with enabled true first"
             raise ApiError("webhook_endpoint_disabled", message)
         subject = f"test_{self._randomness(16).hex()}"
         notice = Notice(principal.tenant, event, subject, self._clock.now())
-        await self._send(delivery_record(notice, endpoint_id, source=_SOURCE))
+        await self._book.send(delivery_record(notice, endpoint_id, source=SOURCE))
         return notice.id
 
     def _replayed(self, known: EndpointView, fingerprint: str | None) -> Shown:
@@ -251,27 +246,6 @@ class WebhookDesk:
         if key is None:
             return self._randomness(16).hex()
         return self._ids.uuid_for_key(tenant=principal.tenant, route=_ROUTE, key=key).hex
-
-    async def _put(self, endpoint: WebhookEndpoint) -> EndpointView:
-        now: datetime = self._clock.now()
-        await self._write(endpoint_record(endpoint, source=_SOURCE, now=now, event_id=uuid4().hex))
-        view = self._endpoints.get(endpoint.id)
-        assert view is not None, "it was applied a moment ago"
-        return view
-
-    async def _write(self, record: OutRecord) -> None:
-        """Known here as soon as the log has it, so that the next request sees it."""
-        await self._send(record)
-        self._endpoints.apply((record.key or b"").decode(), record.value)
-
-    async def _send(self, record: OutRecord) -> None:
-        try:
-            await self._producer.send(record)
-        except (ProducerFull, DeliveryUnknown) as error:
-            message = "the log has not confirmed the change in time; send it again"
-            raise ApiError(
-                "broker_busy", message, retry_after_s=error.retry_after_s or 1.0
-            ) from error
 
 
 def _authorize(principal: Principal) -> None:

@@ -63,7 +63,7 @@ class WebhookEndpointRoutes:
 
     async def get_webhook_endpoint(self, request: Request) -> Answer:
         """`GET /v1/webhook_endpoints/{endpoint}`."""
-        view = self._desk.find(self._reader.caller(request), _endpoint(request))
+        view = await self._desk.find(self._reader.caller(request), _endpoint(request))
         return Answer.of(200, endpoint_object(view))
 
     async def update_webhook_endpoint(self, request: Request) -> Answer:

@@ -107,7 +107,7 @@ WEBHOOKS_SURFACE: Final = (
         about="Without its secret, which is never shown again.",
         parameters=(_ENDPOINT,),
         good=(Good(200, "The endpoint.", WebhookEndpointObject),),
-        errors=_KNOWN,
+        errors=(*_KNOWN, "broker_busy"),
     ),
     RouteSpec(
         method="PATCH",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from notifier.webhooks.guard import Lookup
 from notifier.webhooks.http_sender import HttpSender
+from notifier.webhooks.lookups import Lookup
 from notifier.webhooks.ports import Answered, NotSent
 from penstock_kit.webhooks.addresses import AddressRules
 from penstock_kit.webhooks.urls import BadUrl, Target, UrlRules
@@ -75,8 +76,8 @@ async def test_request_goes_to_the_checked_address_with_the_names_own_host_and_s
 ) -> None:
     names = Names()
     async with receiver(authority) as to, sending(OPEN, names, ca=authority.ca) as sender:
-        first = await sender.send(target(to), b'{"a":1}', HEADERS)
-        second = await sender.send(target(to), b'{"a":2}', HEADERS)
+        first = await sender.send(target(to), b'{"a":1}', HEADERS, tenant="acme")
+        second = await sender.send(target(to), b'{"a":2}', HEADERS, tenant="acme")
 
     assert (first, second) == (Answered(204), Answered(204))
     assert [one.body for one in to.got] == [b'{"a":1}', b'{"a":2}']
@@ -90,7 +91,7 @@ async def test_request_goes_to_the_checked_address_with_the_names_own_host_and_s
 async def test_certificate_of_an_unknown_authority_is_refused(authority: Authority) -> None:
     async with receiver(authority) as to, sending(OPEN, Names()) as sender:
         with pytest.raises(NotSent) as refused:
-            await sender.send(target(to), b"{}", HEADERS)
+            await sender.send(target(to), b"{}", HEADERS, tenant="acme")
 
     assert refused.value.code == "tls"
     assert to.got == []
@@ -99,7 +100,7 @@ async def test_certificate_of_an_unknown_authority_is_refused(authority: Authori
 async def test_certificate_of_another_name_is_refused(authority: Authority) -> None:
     async with receiver(authority) as to, sending(OPEN, Names(), ca=authority.ca) as sender:
         with pytest.raises(NotSent) as refused:
-            await sender.send(target(to, "other.example.com"), b"{}", HEADERS)
+            await sender.send(target(to, "other.example.com"), b"{}", HEADERS, tenant="acme")
 
     assert refused.value.code == "tls"
     assert to.got == []
@@ -109,7 +110,7 @@ async def test_certificate_of_another_name_is_refused(authority: Authority) -> N
 async def test_name_that_leads_inside_is_not_connected_to(address: str) -> None:
     async with receiver() as to, sending(CLOSED, Names([address])) as sender:
         with pytest.raises(NotSent) as refused:
-            await sender.send(target(to), b"{}", HEADERS)
+            await sender.send(target(to), b"{}", HEADERS, tenant="acme")
 
     assert refused.value.code == "refused_address"
     assert to.connections == 0
@@ -118,7 +119,7 @@ async def test_name_that_leads_inside_is_not_connected_to(address: str) -> None:
 async def test_one_address_inside_spoils_the_whole_answer() -> None:
     async with receiver() as to, sending(CLOSED, Names(["8.8.8.8", "127.0.0.1"])) as sender:
         with pytest.raises(NotSent) as refused:
-            await sender.send(target(to), b"{}", HEADERS)
+            await sender.send(target(to), b"{}", HEADERS, tenant="acme")
 
     assert refused.value.code == "refused_address"
     assert to.connections == 0
@@ -133,7 +134,7 @@ async def test_name_that_changes_its_address_never_gets_a_connection_inside() ->
         codes = []
         for _ in range(5):
             with pytest.raises(NotSent) as refused:
-                await sender.send(target(to), b"{}", HEADERS)
+                await sender.send(target(to), b"{}", HEADERS, tenant="acme")
             codes.append(refused.value.code)
 
     assert codes[0] in ("timeout", "connect")
@@ -147,7 +148,7 @@ async def test_resolver_that_lies_to_the_check_is_stopped_by_the_socket() -> Non
     async with receiver() as to, sending(CLOSED, Names()) as sender:
         inside = Target(f"http://127.0.0.1:{to.port}/", "http", "127.0.0.1", to.port, None)
         with pytest.raises(NotSent) as refused:  # an address needs no resolver
-            await sender.send(inside, b"{}", HEADERS)
+            await sender.send(inside, b"{}", HEADERS, tenant="acme")
 
     assert refused.value.code == "refused_address"
     assert to.connections == 0
@@ -163,7 +164,9 @@ async def test_no_hostile_url_leads_to_a_connection() -> None:
             # As if the first gate were not there, and at the port where somebody listens.
             forced = url.replace("https://", "http://", 1).replace("/hook", f":{to.port}/hook")
             with suppress(NotSent, AssertionError):
-                await sender.send(Target(forced, "http", "x", to.port, None), b"{}", HEADERS)
+                await sender.send(
+                    Target(forced, "http", "x", to.port, None), b"{}", HEADERS, tenant="acme"
+                )
 
     assert to.connections == 0
 
@@ -177,7 +180,7 @@ async def test_redirect_is_not_followed(status: int) -> None:
             return web.Response(status=status, headers={"location": place})
 
         async with receiver(answer=elsewhere) as to, sending(OPEN, Names()) as sender:
-            answer = await sender.send(target(to), b"{}", HEADERS)
+            answer = await sender.send(target(to), b"{}", HEADERS, tenant="acme")
 
     assert answer.status == status
     assert inside.connections == 0
@@ -189,8 +192,8 @@ async def test_endless_answer_is_not_read_to_its_end() -> None:
 
     async with receiver(answer=endless) as to, sending(OPEN, Names()) as sender:
         async with asyncio.timeout(3):
-            assert (await sender.send(target(to), b"{}", HEADERS)).status == 200
-            assert (await sender.send(target(to), b"{}", HEADERS)).status == 200
+            assert (await sender.send(target(to), b"{}", HEADERS, tenant="acme")).status == 200
+            assert (await sender.send(target(to), b"{}", HEADERS, tenant="acme")).status == 200
 
     assert to.connections == 2, "a connection with a rest in it does not serve again"
 
@@ -201,7 +204,7 @@ async def test_status_counts_though_the_body_never_comes() -> None:
 
     async with receiver(answer=silent) as to, sending(OPEN, Names()) as sender:
         async with asyncio.timeout(3):
-            assert (await sender.send(target(to), b"{}", HEADERS)).status == 410
+            assert (await sender.send(target(to), b"{}", HEADERS, tenant="acme")).status == 410
 
 
 async def test_receiver_that_says_nothing_is_left_after_the_timeout() -> None:
@@ -212,7 +215,7 @@ async def test_receiver_that_says_nothing_is_left_after_the_timeout() -> None:
     limit = timedelta(milliseconds=300)
     async with receiver(answer=silent) as to, sending(OPEN, Names(), timeout=limit) as sender:
         with pytest.raises(NotSent) as refused:
-            await sender.send(target(to), b"{}", HEADERS)
+            await sender.send(target(to), b"{}", HEADERS, tenant="acme")
 
     assert refused.value.code == "timeout"
 
@@ -232,7 +235,7 @@ async def test_what_is_no_http_is_a_failed_try(said: bytes) -> None:
     async with _raw(said) as port, sending(OPEN, Names()) as sender:
         to = Target(f"http://hooks.example.com:{port}/", "http", "hooks.example.com", port, None)
         with pytest.raises(NotSent) as refused:
-            await sender.send(to, b"{}", HEADERS)
+            await sender.send(to, b"{}", HEADERS, tenant="acme")
 
     assert refused.value.code == "protocol"
 
@@ -245,19 +248,46 @@ async def test_name_that_does_not_resolve_and_port_that_is_closed_are_told_apart
         pass
     async with sending(OPEN, nothing) as sender:
         with pytest.raises(NotSent) as dns:
-            await sender.send(target(to), b"{}", HEADERS)
+            await sender.send(target(to), b"{}", HEADERS, tenant="acme")
     async with sending(OPEN, Names()) as sender:
         with pytest.raises(NotSent) as closed:
-            await sender.send(target(to), b"{}", HEADERS)
+            await sender.send(target(to), b"{}", HEADERS, tenant="acme")
 
     assert (dns.value.code, closed.value.code) == ("dns", "connect")
+
+
+async def test_dead_names_of_one_tenant_keep_no_other_waiting() -> None:
+    """Many dead names, more than there are threads for one; the other tenant is told meanwhile."""
+    answers = threading.Event()
+
+    def lookup(host: str) -> Sequence[str]:
+        if host.startswith("dead"):
+            answers.wait(30)
+            raise OSError("nobody answers")
+        return ["127.0.0.1"]
+
+    async with receiver() as to, sending(OPEN, lookup) as sender:
+        dead = [
+            asyncio.create_task(
+                sender.send(target(to, f"dead{number}.example.com"), b"{}", HEADERS, tenant="evil")
+            )
+            for number in range(12)
+        ]
+        try:
+            answer = await sender.send(target(to), b"{}", HEADERS, tenant="acme")
+        finally:
+            answers.set()
+        told = await asyncio.gather(*dead, return_exceptions=True)
+
+    assert answer.status == 204
+    assert all(isinstance(one, NotSent) for one in told)
 
 
 async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     async with receiver() as proxy, receiver() as to, sending(OPEN, Names()) as sender:
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        assert (await sender.send(target(to), b"{}", HEADERS)).status == 204
+        assert (await sender.send(target(to), b"{}", HEADERS, tenant="acme")).status == 204
 
     assert proxy.connections == 0
 

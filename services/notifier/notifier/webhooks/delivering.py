@@ -116,7 +116,7 @@ class Deliverer:
         headers = self._signer.headers(view.endpoint, asked, now=self._clock.now())
         began = self._clock.monotonic()
         try:
-            return await self._sender.send(target, asked.body, headers)
+            return await self._sender.send(target, asked.body, headers, tenant=asked.tenant)
         finally:
             self._metrics.seconds.observe(self._clock.monotonic() - began)
 

@@ -7,24 +7,30 @@ further look-up that could answer differently.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from penstock_kit.webhooks.addresses import AddressRules
 
-__all__ = ["GuardedResolver", "Lookup", "RefusedAddress", "guarded_socket", "system_lookup"]
+from notifier.webhooks.lookups import Lookup, Lookups
 
-Lookup = Callable[[str], Sequence[str]]
-"""The addresses of a name; blocks. Raises `OSError` if there are none."""
+__all__ = [
+    "GuardedResolver",
+    "RefusedAddress",
+    "guarded_socket",
+    "on_behalf_of",
+    "system_lookup",
+]
 
-_THREADS: Final = 16
-"""Names that are slow to resolve must not keep others waiting, nor the rest of the process."""
+_TENANT: Final[ContextVar[str]] = ContextVar("webhook_tenant")
+"""Whose delivery a connection is made for: between our request and our resolver stands aiohttp,
+which hands on the name alone."""
 
 
 class RefusedAddress(OSError):
@@ -35,15 +41,14 @@ class RefusedAddress(OSError):
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves in threads of its own and judges the answer as a whole.
+    """Resolves for the tenant of `on_behalf_of` and judges the answer as a whole.
 
     One address that is refused spoils all: who mixes public and private ones has no honest reason.
     """
 
     def __init__(self, rules: AddressRules, lookup: Lookup) -> None:
         self._rules = rules
-        self._lookup = lookup
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook-dns")
+        self._lookups = Lookups(lookup)
 
     async def resolve(
         self,
@@ -58,8 +63,7 @@ class GuardedResolver(AbstractResolver):
             OSError: the name does not resolve.
         """
         del family
-        loop = asyncio.get_running_loop()
-        texts = await loop.run_in_executor(self._threads, self._lookup, host)
+        texts = await self._lookups.addresses(host, tenant=_TENANT.get())
         addresses = [ip_address(text) for text in dict.fromkeys(texts)]
         if not addresses:
             raise OSError(errno.ENOENT, "the name has no address")
@@ -79,7 +83,17 @@ class GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Let the threads end; look-ups under way are not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._lookups.close()
+
+
+@contextmanager
+def on_behalf_of(tenant: str) -> Iterator[None]:
+    """Names that are looked up inside count for the tenant."""
+    token = _TENANT.set(tenant)
+    try:
+        yield
+    finally:
+        _TENANT.reset(token)
 
 
 def guarded_socket(rules: AddressRules) -> Callable[[Any], socket.socket]:

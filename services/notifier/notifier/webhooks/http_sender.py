@@ -16,11 +16,12 @@ from yarl import URL
 
 from notifier.webhooks.guard import (
     GuardedResolver,
-    Lookup,
     RefusedAddress,
     guarded_socket,
+    on_behalf_of,
     system_lookup,
 )
+from notifier.webhooks.lookups import Lookup
 from notifier.webhooks.ports import Answered, NotSent
 
 __all__ = ["HttpSender"]
@@ -83,19 +84,22 @@ class HttpSender:
         if session is not None:
             await session.close()
 
-    async def send(self, target: Target, body: bytes, headers: Mapping[str, str]) -> Answered:
+    async def send(
+        self, target: Target, body: bytes, headers: Mapping[str, str], *, tenant: str
+    ) -> Answered:
         """See `Sender.send`."""
         assert self._session is not None, "started before"
         try:
-            async with self._session.post(
-                URL(target.url, encoded=True),
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=self._limits,
-            ) as answer:
-                await self._throw_away(answer)
-                return Answered(answer.status, answer.headers.get("retry-after"))
+            with on_behalf_of(tenant):
+                async with self._session.post(
+                    URL(target.url, encoded=True),
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=self._limits,
+                ) as answer:
+                    await self._throw_away(answer)
+                    return Answered(answer.status, answer.headers.get("retry-after"))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _translated(error) from error
 

@@ -66,8 +66,10 @@ class BatchShelf(Protocol):
 class Sender(Protocol):
     """Sends one request to one receiver, whatever the receiver does."""
 
-    async def send(self, target: Target, body: bytes, headers: Mapping[str, str]) -> Answered:
-        """POST the body; redirects are not followed.
+    async def send(
+        self, target: Target, body: bytes, headers: Mapping[str, str], *, tenant: str
+    ) -> Answered:
+        """POST the body for a tenant; redirects are not followed.
 
         Raises:
             NotSent: no answer within the limits, or nothing may be sent to where the name leads.

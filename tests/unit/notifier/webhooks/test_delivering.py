@@ -44,7 +44,10 @@ class Receiver:
     answers: Sequence[Answered | NotSent] = (Answered(200),)
     seen: list[tuple[Target, bytes, Mapping[str, str]]] = field(default_factory=list)
 
-    async def send(self, target: Target, body: bytes, headers: Mapping[str, str]) -> Answered:
+    async def send(
+        self, target: Target, body: bytes, headers: Mapping[str, str], *, tenant: str
+    ) -> Answered:
+        del tenant
         answer = self.answers[min(len(self.seen), len(self.answers) - 1)]
         self.seen.append((target, body, headers))
         if isinstance(answer, NotSent):

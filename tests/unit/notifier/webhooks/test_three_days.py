@@ -83,7 +83,10 @@ class World:
     async def _handle(self, delivery: Delivery) -> Outcome:
         return await self.deliverer(delivery)
 
-    async def send(self, target: Target, body: bytes, headers: Mapping[str, str]) -> Answered:
+    async def send(
+        self, target: Target, body: bytes, headers: Mapping[str, str], *, tenant: str
+    ) -> Answered:
+        del tenant
         del target
         now = self.room.clock.now()
         await asyncio.sleep(1)

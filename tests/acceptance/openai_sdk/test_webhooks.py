@@ -103,6 +103,35 @@ async def test_rotated_secret_and_the_old_one_both_verify_a_test_delivery(
             assert event.id == sent.json()["event_id"]
 
 
+async def test_endpoint_that_the_package_made_is_told_and_its_old_secret_ends_at_once(
+    scripted: ScriptedStack,
+) -> None:
+    stack = scripted.stack
+    async with (
+        receiver() as to,
+        openai.AsyncOpenAI(base_url=scripted.base_url, api_key=stack.dev.api_key) as owner,
+    ):
+        made = await owner.webhooks.create(
+            event_types=["response.completed"], name="mine", url=f"http://127.0.0.1:{to.port}/in"
+        )
+        try:
+            rotated = await owner.webhooks.rotate_secret(
+                made.id, keep_old_secret_active_for_24_hours=False
+            )
+            changed = await owner.webhooks.update(made.id, name="ours")
+            response = await owner.responses.create(model=MODEL, input="hello", background=True)
+            await to.until(lambda: len(to.got) == 1)
+        finally:
+            await owner.webhooks.delete(made.id)
+
+        body, headers = to.got[0].body, to.got[0].headers
+        event = owner.webhooks.unwrap(body, headers, secret=rotated.signing_secret)
+        assert isinstance(event, ResponseCompletedWebhookEvent)
+        assert (event.data.id, changed.name) == (response.id, "ours")
+        with pytest.raises(openai.InvalidWebhookSignatureError):
+            owner.webhooks.unwrap(body, headers, secret=made.signing_secret)
+
+
 async def test_batch_is_told_once_and_its_lines_are_not(
     scripted: ScriptedStack, aclient: openai.AsyncOpenAI
 ) -> None:

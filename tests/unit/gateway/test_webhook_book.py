@@ -123,12 +123,14 @@ async def test_change_is_one_record_where_nobody_else_writes(world: World) -> No
     assert len(world.written()) == 2
 
 
-async def test_two_who_never_agree_come_to_an_end(world: World) -> None:
+async def test_change_that_is_taken_back_for_ever_is_not_called_done(world: World) -> None:
     view = await world.book.newest(ACME, ENDPOINT)
     world.log.before = [lambda: world.elsewhere.writes(an_endpoint())] * 100
 
-    await world.book.change(view, described)
+    with pytest.raises(ApiError) as refused:
+        await world.book.change(view, described)
 
+    assert refused.value.kind.code == "broker_busy"
     assert len(world.written()) < 10
 
 

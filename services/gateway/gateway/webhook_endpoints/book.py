@@ -107,17 +107,21 @@ class EndpointBook:
             ApiError: broker_busy; webhook_endpoint_not_found, where it was deleted meanwhile.
         """
         for _ in range(_TRIES):
-            changed = change(view.endpoint)
-            if encode_model(changed) == encode_model(view.endpoint):
-                break  # compared as they are written: instants lose their microseconds
-            view = await self.put(changed)
+            if _has(view, change):
+                return view
+            view = await self.put(change(view.endpoint))
             if not await self._log.catch_up():
-                break  # the log has it; whether somebody else was faster cannot be told now
-            newest = self._endpoints.get(changed.id)
+                return view  # the log has it; whether somebody was faster cannot be told now
+            newest = self._endpoints.get(view.endpoint.id)
             if newest is None:
                 raise _not_found()
             view = newest
-        return view
+        if _has(view, change):
+            return view
+        message = (
+            "somebody else changes the endpoint at the same moment; look at it, then try again"
+        )
+        raise ApiError("broker_busy", message, retry_after_s=1.0)
 
     async def forget(self, endpoint_id: str) -> None:
         """Delete an endpoint and all that is known of it.
@@ -145,6 +149,11 @@ class EndpointBook:
         """Known here as soon as the log has it, so that the next request sees it."""
         await self.send(record)
         self._endpoints.apply((record.key or b"").decode(), record.value)
+
+
+def _has(view: EndpointView, change: Change) -> bool:
+    """Whether the change is made, compared as it is written: instants lose their microseconds."""
+    return encode_model(change(view.endpoint)) == encode_model(view.endpoint)
 
 
 def _not_found() -> ApiError:

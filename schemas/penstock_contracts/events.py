@@ -112,6 +112,7 @@ class Queued(_Event):
     priority: Priority = Priority.DEFAULT
     conversation: Identifier | None = None
     deadline: Timestamp | None = None
+    ends_by: Timestamp | None = None
     demoted: bool | None = Field(
         default=None,
         description="True where the gateway moved the job to the low lane, because its tenant"
@@ -195,7 +196,11 @@ class Cancelled(_Event):
     """Somebody who may do so called the job back; tokens used until then are booked."""
 
     type: Literal["cancelled"] = "cancelled"
-    by: str | None = Field(default=None, description="User or service that asked.")
+    by: str | None = Field(
+        default=None,
+        description="User or service that asked; `rule:<name>` for a rule of the operator,"
+        " `cancel_after` where the job was not over by its `ends_by`.",
+    )
     was_running: bool = False
     usage: Usage = Usage()
 
@@ -204,7 +209,7 @@ class Expired(_Event):
     """The deadline passed before the job was started; nothing was charged."""
 
     type: Literal["expired"] = "expired"
-    deadline: Timestamp
+    deadline: Timestamp = Field(description="The earlier one of `deadline` and `ends_by`.")
 
 
 class UnknownOutcome(_Event):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -282,6 +283,11 @@ class JobRequest(Order):
     deadline: Timestamp | None = Field(
         default=None, description="Not started by then: expired, free of charge."
     )
+    ends_by: Timestamp | None = Field(
+        default=None,
+        description="Not over by then: cancelled by `cancel_after`, what was used is booked; not"
+        " even started: expired, free of charge.",
+    )
     charge: Charge = Charge.AT_LEAST_ONCE
     metadata: Metadata = Field(default_factory=dict)
     user: Identifier | None = Field(
@@ -307,3 +313,9 @@ class JobRequest(Order):
         if (self.input is None) == (self.input_ref is None):
             raise ValueError("give exactly one of input and input_ref")
         return self
+
+    @property
+    def start_by(self) -> datetime | None:
+        """The instant after which the first call must not leave; None: whenever its turn comes."""
+        limits = [at for at in (self.deadline, self.ends_by) if at is not None]
+        return min(limits, default=None)

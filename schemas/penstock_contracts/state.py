@@ -46,6 +46,7 @@ class JobState(Fact):
     started_at: Timestamp | None = None
     ended_at: Timestamp | None = None
     deadline: Timestamp | None = None
+    ends_by: Timestamp | None = None
     usage: Usage = Usage()
     error: JobError | None = None
     output: Output | None = None

@@ -60,7 +60,7 @@ class EmbedderWork:
         )
         try:
             job.about_to_pay()
-            output = await job.running.run(self._work(job, asked, bill, timeout))
+            output = await job.run(self._work(job, asked, bill, timeout))
             await job.insist(
                 lambda: job.emitter.completed(
                     output,

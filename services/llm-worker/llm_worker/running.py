@@ -171,7 +171,7 @@ class JobRun:
             observed.sent()
 
         try:
-            await self._job.running.run(provider.run(call, sink, on_sent=on_sent))
+            await self._job.run(provider.run(call, sink, on_sent=on_sent))
             observed.outcome, was_charged = "completed", True
             coalescer.flush()
         except ProviderFault as fault:

@@ -196,9 +196,11 @@ async def test_embed_when_the_request_has_unknown_fields_fails_and_names_one(
     assert events[0]["error"]["param"] == "colour"
 
 
+@pytest.mark.parametrize("limit", ["deadline", "ends_by"])
 @pytest.mark.asyncio(loop_scope="module")
-async def test_embed_when_the_deadline_has_passed_expires(embedder: Embedder) -> None:
-    events = await embedder.run("embed", {"texts": ["late"]}, deadline="2020-01-01T00:00:00Z")
+async def test_embed_when_its_time_is_over_expires(embedder: Embedder, limit: str) -> None:
+    past = {limit: "2020-01-01T00:00:00Z"}
+    events = await embedder.run("embed", {"texts": ["late"]}, **past)
 
     assert [event["type"] for event in events] == ["expired"]
 

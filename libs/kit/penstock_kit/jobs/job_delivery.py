@@ -135,17 +135,19 @@ class JobDelivery(Generic[Asked]):
     async def _before_start(self, job: JobUnderWay) -> Ending | None:
         """End the job free of charge if it was called back, dropped, or is too late."""
         try:
-            job.running.check()
+            self._check_wanted(job)
+            job.check_time()
         except JobCancelled as cancel:
             return await job.cancelled(cancel.by, usage=self._used())
-        if self._delivery.dropped_by is not None:
-            rule = f"rule:{self._delivery.dropped_by}"
-            return await job.cancelled(rule, usage=self._used())
-        deadline = self._request.request.deadline
-        # Only a start is bound to the deadline; a job that had begun before goes on.
-        if deadline is not None and job.begun.attempt == 1 and self._parts.clock.now() > deadline:
+        except DeadlinePassed:
             return await job.expired()
         return None
+
+    def _check_wanted(self, job: JobUnderWay) -> None:
+        """Raise `JobCancelled` if somebody or a rule called the job back."""
+        job.running.check()
+        if self._delivery.dropped_by is not None:
+            raise JobCancelled(f"rule:{self._delivery.dropped_by}")
 
     async def _after_surprise(self, job: JobUnderWay, error: Exception) -> Ending:
         """Again, unless that was the last try, or the call must not be repeated."""

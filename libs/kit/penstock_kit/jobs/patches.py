@@ -51,7 +51,17 @@ __all__ = [
     "patch_of_request",
 ]
 
-_META = {"task", "user", "model", "priority", "conversation", "metadata", "deadline", "demoted"}
+_META = {
+    "task",
+    "user",
+    "model",
+    "priority",
+    "conversation",
+    "metadata",
+    "deadline",
+    "ends_by",
+    "demoted",
+}
 _ENDING = {"model", "provider", "usage", "error", "output_ref"}
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 

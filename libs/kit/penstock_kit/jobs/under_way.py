@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import structlog
 from penstock_contracts.events import JobStatus
@@ -17,7 +17,7 @@ from penstock_kit.clock import Clock
 from penstock_kit.errors import PenstockError, Retryable
 from penstock_kit.intake import VerifiedRequest
 from penstock_kit.jobs.attempts import Begin
-from penstock_kit.jobs.cancelling import Interruptible
+from penstock_kit.jobs.cancelling import Interruptible, JobCancelled
 from penstock_kit.jobs.emitter import JobEmitter
 from penstock_kit.lanes.outcomes import Dead
 from penstock_kit.telemetry.tracing import TraceContext
@@ -29,6 +29,10 @@ log = structlog.get_logger(__name__)
 _INSIST: Final = timedelta(seconds=120)
 """Longest wait for Kafka or the blob store to take a result before the job is run again."""
 _INSIST_PAUSE_S: Final = 0.5
+_CANCEL_AFTER: Final = "cancel_after"
+"""`by` of the jobs that end because they were not over by their `ends_by`."""
+
+T = TypeVar("T")
 
 Reason = Literal["retry", "fallback", "repair", "redelivery"]
 
@@ -151,16 +155,46 @@ class JobUnderWay:
         if self.begun.had_output:
             await self.emitter.reset(reason)
 
+    def check_time(self) -> None:
+        """Make sure that the job may still begin, or go on.
+
+        Raises:
+            DeadlinePassed: nothing was ever called, and the time to start or to end is over.
+            JobCancelled: the time to end is over.
+        """
+        asked, now = self.request.request, self._clock.now()
+        # Only a start is bound to the deadline; a job that had begun before may go on.
+        limit = asked.start_by if self._is_unbegun else asked.ends_by
+        if limit is not None and now > limit:
+            raise self._too_late()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work that a cancel or the end of the job's time cuts off.
+
+        Raises:
+            JobCancelled: the work was cut off, or not even begun.
+            DeadlinePassed: the same, and nothing was ever called.
+        """
+        try:
+            self.check_time()
+        except (DeadlinePassed, JobCancelled):
+            work.close()
+            raise
+        try:
+            async with asyncio.timeout(self._left_s()) as limit:
+                return await self.running.run(work)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise self._too_late() from None
+
     def about_to_pay(self) -> None:
         """Call this at the last moment before a call leaves.
 
         Raises:
-            DeadlinePassed: it is the job's first, and the deadline is over.
+            DeadlinePassed, JobCancelled: it would come too late, as `check_time` says.
         """
-        deadline = self.request.request.deadline
-        # Only a start is bound to the deadline; a job that had begun before goes on.
-        if deadline is not None and self.begun.attempt == 1 and self._clock.now() > deadline:
-            raise DeadlinePassed("the deadline passed while the job waited for its turn")
+        self.check_time()
         self.may_have_paid = True
 
     async def go_on(self, error: JobError) -> None:
@@ -176,11 +210,12 @@ class JobUnderWay:
     ) -> Ending:
         """The attempt failed and the next follows after a pause, in another delivery.
 
-        A job that has shown nothing yet and could not go on before its deadline fails now.
+        A job that could not go on before its `ends_by` fails now; one that has shown nothing yet
+        also where that is its deadline.
         """
-        deadline = self.request.request.deadline
-        if deadline is not None and not self.has_shown and self._clock.now() + after > deadline:
-            told = f"{error.message}; the next try would come after the job's deadline"
+        too_late = self._too_late_for(after)
+        if too_late is not None:
+            told = f"{error.message}; the next try would come after the job's {too_late}"
             return await self.fail(error.model_copy(update={"message": told}), usage=usage)
         attempt = self.begun.attempt + 1
         await self.emitter.retrying(error, delay_s=after.total_seconds(), next_attempt=attempt)
@@ -201,9 +236,9 @@ class JobUnderWay:
 
     async def expired(self) -> Ended:
         """End the job as too late, free of charge."""
-        deadline = self.request.request.deadline
-        assert deadline is not None, "only what has a deadline expires"
-        await self.emitter.expired(deadline)
+        start_by = self.request.request.start_by
+        assert start_by is not None, "only what has a limit expires"
+        await self.emitter.expired(start_by)
         return Ended(JobStatus.EXPIRED)
 
     async def insist(self, write: Callable[[], Awaitable[None]]) -> None:
@@ -223,3 +258,27 @@ class JobUnderWay:
                     raise
                 log.warning("result.unwritten", job=self.request.job, error=type(error).__name__)
                 await asyncio.sleep(_INSIST_PAUSE_S)
+
+    @property
+    def _is_unbegun(self) -> bool:
+        return self.begun.attempt == 1 and not self.may_have_paid
+
+    def _left_s(self) -> float | None:
+        """Seconds until the job has to be over; None: it may take its time."""
+        ends_by = self.request.request.ends_by
+        return None if ends_by is None else (ends_by - self._clock.now()).total_seconds()
+
+    def _too_late(self) -> DeadlinePassed | JobCancelled:
+        """How the job ends, its time being over: free where nothing was called."""
+        if self._is_unbegun:
+            return DeadlinePassed("the deadline passed while the job waited for its turn")
+        return JobCancelled(_CANCEL_AFTER)
+
+    def _too_late_for(self, after: timedelta) -> str | None:
+        """The limit that a next try after that would miss."""
+        asked, then = self.request.request, self._clock.now() + after
+        if asked.ends_by is not None and then > asked.ends_by:
+            return "ends_by"
+        if asked.deadline is not None and not self.has_shown and then > asked.deadline:
+            return "deadline"
+        return None

@@ -66,9 +66,9 @@ def request_event(
 ) -> RequestEvent:
     """The event that asks for a job. The same source and `event_id` is the same job, however often.
 
-    `members` are those of `JobRequest`: model, params, priority, conversation, deadline, charge,
-    metadata, user, streamed. `topic` is the task's base topic where tasks.yaml gives it another
-    name.
+    `members` are those of `JobRequest`: model, params, priority, conversation, deadline, ends_by,
+    charge, metadata, user, streamed. `topic` is the task's base topic where tasks.yaml gives it
+    another name.
 
     Raises:
         ContractError: a member is wrong; the sentence names it.

@@ -102,17 +102,19 @@ async def test_replacement_of_a_turn_keeps_the_key_of_its_conversation() -> None
     assert replacing().replacement(letter).record.key == b"c-1"
 
 
+@pytest.mark.parametrize("limit", ["deadline", "ends_by"])
 @pytest.mark.parametrize(("hours", "is_kept"), [(-1, False), (1, True)])
-async def test_replacement_when_deadline_has_passed_then_it_is_taken_out_and_said(
-    hours: int, is_kept: bool
+async def test_replacement_when_a_limit_has_passed_then_it_is_taken_out_and_said(
+    hours: int, is_kept: bool, limit: str
 ) -> None:
-    deadline = (SystemClock().now() + timedelta(hours=hours)).isoformat()
-    letter = await letter_of(deadline=deadline)
+    at = (SystemClock().now() + timedelta(hours=hours)).isoformat()
+    members: dict[str, Any] = {limit: at}
+    letter = await letter_of(**members)
 
     found = replacing().replacement(letter)
 
-    assert ("deadline" in body_of(found.record)) == is_kept
-    assert any("deadline" in remark for remark in found.remarks) != is_kept
+    assert (limit in body_of(found.record)) == is_kept
+    assert any(limit in remark for remark in found.remarks) != is_kept
 
 
 async def test_replacement_when_metadata_is_full_then_it_goes_without_and_says_so() -> None:

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from penstock_kit.errors import Rejected
-from penstock_kit.jobs.patches import patch_of_event
+from penstock_kit.jobs.facets import state_of
+from penstock_kit.jobs.patches import patch_of_event, patch_of_request
 from penstock_kit.kafka.ports import Record
 
-from tests.support.job_records import IDS, delta, job_id, started
+from tests.support.job_records import (
+    IDS,
+    T0,
+    delta,
+    job_id,
+    request_record,
+    started,
+    verified,
+)
 
 JOB = job_id(1)
 GOOD = started(JOB)
@@ -49,3 +60,14 @@ def test_event_of_a_derived_job_belongs_to_the_tenant_that_it_names() -> None:
     job = "job_" + "a" * 32
 
     assert patch_of_event(delta(job, (1, 2), tenant="rival"), ids=IDS).tenant == "rival"
+
+
+def test_request_with_limits_is_a_state_with_both() -> None:
+    limits = {"deadline": T0 + timedelta(seconds=30), "ends_by": T0 + timedelta(seconds=60)}
+    given: dict[str, Any] = {name: at.isoformat() for name, at in limits.items()}
+
+    patch = patch_of_request(verified(request_record(JOB, **given)))
+
+    state = state_of(patch.tenant, patch.job, patch.facets, with_output=False)
+    assert state is not None
+    assert {name: getattr(state, name) for name in limits} == limits

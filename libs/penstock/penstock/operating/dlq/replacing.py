@@ -154,8 +154,8 @@ class Replacing:
         if self._edit.body is not None:
             remarks.append("body replaced")
         remarks.extend(f"{path} set" for path, _ in self._edit.assignments)
-        if _has_passed(body.get("deadline"), now):
-            remarks.append(f"deadline {body.pop('deadline')} has passed and is taken out")
+        passed = [name for name in ("deadline", "ends_by") if _has_passed(body.get(name), now)]
+        remarks.extend(f"{name} {body.pop(name)} has passed and is taken out" for name in passed)
         metadata = body.get("metadata") or {}
         if isinstance(metadata, dict):
             if len(metadata) < _MAX_METADATA or "redriven_from" in metadata:

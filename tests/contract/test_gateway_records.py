@@ -48,6 +48,7 @@ def event() -> RequestEvent:
         created_at=NOW,
         created_text=rfc3339(NOW),
         deadline=NOW + timedelta(seconds=60),
+        ends_by=NOW + timedelta(seconds=90),
         traceparent="00-" + "1" * 32 + "-" + "2" * 16 + "-01",
         tracestate="a=b",
     )
@@ -63,11 +64,8 @@ def test_request_record_when_decoded_has_the_headers_of_the_encoder(event: Reque
     assert signature_is_valid(envelope, data, secret=SECRET)
     assert (record.topic, record.key) == ("ai.chat.requests.v1.high", b"c-1")
     request = decode_model(JobRequest, data)
-    assert (request.user, request.deadline, request.params.temperature) == (
-        "ann",
-        event.deadline,
-        0.5,
-    )
+    assert (request.user, request.params.temperature) == ("ann", 0.5)
+    assert (request.deadline, request.ends_by) == (event.deadline, event.ends_by)
 
 
 def test_queued_record_when_decoded_is_a_queued_event(event: RequestEvent) -> None:
@@ -79,3 +77,4 @@ def test_queued_record_when_decoded_is_a_queued_event(event: RequestEvent) -> No
     assert sorted(record.headers) == sorted(encode_headers(envelope))
     queued = decode_model(Queued, data)
     assert (str(queued.position), queued.task, queued.priority) == ("0-1", "chat", "high")
+    assert (queued.deadline, queued.ends_by) == (event.deadline, event.ends_by)

@@ -1,4 +1,4 @@
-"""Durations as people write them in variables and files."""
+"""Durations as people write them in variables, files and headers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-__all__ = ["Seconds"]
+__all__ = ["Seconds", "read_duration"]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.ASCII)
 _UNITS = {
@@ -20,13 +20,20 @@ _UNITS = {
 }
 
 
-def _duration(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    found = _DURATION.fullmatch(value.strip())
+def read_duration(text: str) -> timedelta | None:
+    """Seconds as a number, or `500ms`, `30s`, `5m`, `2h`, `7d`; None: nothing of that."""
+    found = _DURATION.fullmatch(text.strip())
     if found is None:
-        return value
-    return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+        return None
+    try:
+        return float(found.group(1)) * _UNITS[found.group(2) or "s"]
+    except OverflowError:  # longer than any duration can be
+        return None
+
+
+def _duration(value: Any) -> Any:
+    found = read_duration(value) if isinstance(value, str) else None
+    return value if found is None else found
 
 
 Seconds = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]

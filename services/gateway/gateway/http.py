@@ -13,6 +13,7 @@ from gateway.errors import PROBLEM_TYPE, ApiError, problem_body
 __all__ = [
     "Answer",
     "EVENT_STREAM",
+    "POLL_AFTER",
     "ClientGoneError",
     "Message",
     "Receive",
@@ -38,6 +39,9 @@ EVENT_STREAM = (
     (b"x-accel-buffering", b"no"),
 )
 """Headers of server-sent events: nobody in between keeps or gathers them."""
+POLL_AFTER = (b"openai-poll-after-ms", b"500")
+"""Of answers that show an unfinished job: when to look again. Twice a second is soon enough for a
+person, and few looks for us: one round trip to Redis each."""
 
 
 class ClientGoneError(Exception):

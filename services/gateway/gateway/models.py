@@ -108,6 +108,7 @@ class JobBody(BaseModel):
     started_at: Timestamp | None = None
     ended_at: Timestamp | None = None
     deadline: Timestamp | None = None
+    ends_by: Timestamp | None = None
     model: str | None = None
     provider: str | None = None
     priority: Priority | None = None

@@ -56,6 +56,7 @@ _HEADERS: Final = {
     "RateLimit": "How each limit stands: `r` left, `t` seconds until one more is free.",
     "x-penstock-job": "Id of the job behind the answer; `/v1/jobs/{job}` knows it.",
     "openai-processing-ms": "Milliseconds until the answer began.",
+    "openai-poll-after-ms": "Milliseconds until it is worth to look again; absent once it is over.",
     "Link": "The next page, `rel=next`.",
 }
 

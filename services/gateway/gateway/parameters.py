@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from penstock_contracts.events import JobStatus, Position
+from penstock_kit.durations import read_duration
 from starlette.requests import Request
 
 from gateway.errors import ApiError
 from gateway.http import named_headers
+from gateway.models import MAX_DEADLINE_S
 from gateway.status import PageQuery
 
-__all__ = ["asked_position", "check_content_type", "idempotency_key", "page_query"]
+__all__ = [
+    "asked_position",
+    "cancel_after",
+    "check_content_type",
+    "idempotency_key",
+    "page_query",
+]
 
 _JSON_TYPE = re.compile(
     r"^application/(?:json|[a-z0-9.+-]+\+json)\s*(?:;\s*charset=\"?utf-8\"?\s*)?$", re.IGNORECASE
 )
 _KEY = re.compile(r"^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$")
+_SHORTEST_LIFE = timedelta(seconds=1)
+"""Less than most calls take: who asks for less means another unit."""
+_LONGEST_LIFE = timedelta(seconds=MAX_DEADLINE_S)
 _MAX_PAGE = 100
 _MAX_WORD_CHARS = 256
 _LIMIT = re.compile(r"^[1-9][0-9]{0,2}$")
@@ -52,6 +64,21 @@ def idempotency_key(value: str | None) -> str | None:
         message = "Idempotency-Key: 1 to 255 printable ASCII characters, quoted or bare"
         raise ApiError("invalid_parameter", message, param="Idempotency-Key")
     return key
+
+
+def cancel_after(value: str | None) -> timedelta | None:
+    """How long the job may take in all; None: as long as it needs.
+
+    Raises:
+        ApiError: invalid_value.
+    """
+    if value is None:
+        return None
+    duration = read_duration(value)
+    if duration is None or not _SHORTEST_LIFE <= duration <= _LONGEST_LIFE:
+        message = "Cancel-After: give a duration from 1s to 7d, for example 90, 30s, 1m or 2h"
+        raise ApiError("invalid_value", message, param="Cancel-After")
+    return duration
 
 
 def asked_position(request: Request) -> Position | None:

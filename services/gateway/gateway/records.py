@@ -56,6 +56,7 @@ class RequestEvent:
     created_at: datetime
     created_text: str
     deadline: datetime | None
+    ends_by: datetime | None = None
     is_demoted: bool = False
     traceparent: str | None = None
     tracestate: str | None = None
@@ -157,10 +158,14 @@ def _request_value(event: RequestEvent, input_ref: dict[str, Any] | None) -> dic
             value[name] = given
     if event.is_demoted:
         value |= {"priority": event.priority.value, "demoted": True}
-    if event.deadline is not None:
-        value["deadline"] = rfc3339(event.deadline)
+    value |= _limits(event)
     value["user"] = event.principal.user
     return value
+
+
+def _limits(event: RequestEvent) -> dict[str, str]:
+    limits = {"deadline": event.deadline, "ends_by": event.ends_by}
+    return {name: rfc3339(at) for name, at in limits.items() if at is not None}
 
 
 def _queued_value(event: RequestEvent) -> dict[str, Any]:
@@ -180,6 +185,5 @@ def _queued_value(event: RequestEvent) -> dict[str, Any]:
         given = event.checked.raw.get(name)
         if given:
             value[name] = given
-    if event.deadline is not None:
-        value["deadline"] = rfc3339(event.deadline)
+    value |= _limits(event)
     return value

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 __all__ = [
     "ALWAYS",
     "AUTH_ERRORS",
+    "CANCEL_AFTER",
     "IDEMPOTENCY_KEY",
     "SUBMIT_ERRORS",
     "Good",
@@ -66,6 +67,12 @@ IDEMPOTENCY_KEY: Final = header(
     "Idempotency-Key",
     "The same key with the same body is the same job, for 24 hours; quoted or bare.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
+)
+CANCEL_AFTER: Final = header(
+    "Cancel-After",
+    "Longest time that the job may take in all, from `1s` to `7d`; a plain number is seconds. One "
+    "that runs then is cancelled, tokens used are booked; one that was not started expires, free.",
+    {"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,9})?(ms|s|m|h|d)?$"},
 )
 
 

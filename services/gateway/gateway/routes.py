@@ -15,8 +15,21 @@ from starlette.requests import Request
 from gateway.admission.bodies import BodyBudget, BodyShare
 from gateway.callers import authenticated
 from gateway.cancel import Canceller
-from gateway.http import EVENT_STREAM, Answer, StreamAnswer, named_headers, read_body
-from gateway.parameters import asked_position, check_content_type, idempotency_key, page_query
+from gateway.http import (
+    EVENT_STREAM,
+    POLL_AFTER,
+    Answer,
+    StreamAnswer,
+    named_headers,
+    read_body,
+)
+from gateway.parameters import (
+    asked_position,
+    cancel_after,
+    check_content_type,
+    idempotency_key,
+    page_query,
+)
 from gateway.ports import TicketDesk
 from gateway.queueing import QueueLines
 from gateway.status import JobReader, table_unavailable
@@ -88,7 +101,8 @@ class Endpoints:
         """`GET /v1/jobs/{job}`."""
         state = await self._reader.find(self._caller(request), request.path_params["job"])
         figures = self._lines.figures(state.job)
-        return Answer.of(200, self._views.of_state(state, figures=figures, with_output=True))
+        view = self._views.of_state(state, figures=figures, with_output=True)
+        return Answer.of(200, view, () if state.status.is_terminal else (POLL_AFTER,))
 
     async def get_result(self, request: Request) -> StreamAnswer:
         """`GET /v1/jobs/{job}/result`."""
@@ -204,6 +218,7 @@ class Endpoints:
         self, request: Request, principal: Principal, key: str | None, share: BodyShare
     ) -> PreparedJob:
         headers = named_headers(request.scope)
+        limit = cancel_after(headers.get("cancel-after"))
         body = await read_body(
             headers, request.receive, max_bytes=self._limits.max_body_bytes, hold=share.hold
         )
@@ -216,6 +231,7 @@ class Endpoints:
             principal=principal,
             body=body,
             idempotency_key=key,
+            cancel_after=limit,
             traceparent=trace.traceparent,
             tracestate=trace.state or None,
         )
@@ -229,7 +245,7 @@ class Endpoints:
             is_demoted=accepted.is_demoted,
             figures=self._lines.figures(accepted.job),
         )
-        return Answer.of(202, view, _submit_headers(accepted, preference))
+        return Answer.of(202, view, [*_submit_headers(accepted, preference), POLL_AFTER])
 
 
 def _submit_headers(accepted: Accepted, preference: Preference) -> list[tuple[bytes, bytes]]:

@@ -45,11 +45,15 @@ ROUTE = "jobs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One submit as it came: who, the body's bytes, and what its headers say."""
+    """One submit as it came: who, the body's bytes, and what its headers say.
+
+    `cancel_after` is no part of the content: a repeated key has the limit of its first request.
+    """
 
     principal: Principal
     body: bytes = b""
     idempotency_key: str | None = None
+    cancel_after: timedelta | None = None
     traceparent: str | None = None
     tracestate: str | None = None
 
@@ -155,6 +159,7 @@ class Submitter:
             created_at=now,
             created_text=rfc3339(now),
             deadline=_deadline(checked, now),
+            ends_by=None if call.cancel_after is None else now + call.cancel_after,
             traceparent=call.traceparent,
             tracestate=call.tracestate,
         )
@@ -236,9 +241,18 @@ def _candidate(prepared: PreparedJob) -> Candidate:
         task=body.task,
         priority=body.priority,
         has_conversation=body.conversation is not None,
-        deadline_s=body.deadline_s,
+        deadline_s=_hurry_s(prepared.event),
         claim=claim,
     )
+
+
+def _hurry_s(event: RequestEvent) -> float | None:
+    """Seconds until the job is of no use unless it has begun; None: it can wait."""
+    asked_s = event.checked.body.deadline_s
+    if event.ends_by is None:
+        return asked_s
+    left_s = (event.ends_by - event.created_at).total_seconds()
+    return left_s if asked_s is None else min(asked_s, left_s)
 
 
 def _deadline(checked: CheckedJob, now: datetime) -> datetime | None:

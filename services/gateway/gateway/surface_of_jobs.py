@@ -10,6 +10,7 @@ from gateway.models import JobBody, JobListBody, SubmitDocument, TicketBody
 from gateway.route_specs import (
     ALWAYS,
     AUTH_ERRORS,
+    CANCEL_AFTER,
     IDEMPOTENCY_KEY,
     SUBMIT_ERRORS,
     Good,
@@ -55,6 +56,7 @@ JOBS_SURFACE: Final = (
         body=SubmitDocument,
         parameters=(
             IDEMPOTENCY_KEY,
+            CANCEL_AFTER,
             header("Prefer", "`wait=N` (seconds, 1 to 60) or `respond-async`."),
             header("traceparent", "W3C trace context, passed on to the worker."),
         ),
@@ -69,11 +71,12 @@ JOBS_SURFACE: Final = (
                 202,
                 "The log has the job.",
                 JobBody,
-                headers=_SUBMITTED,
+                headers=(*_SUBMITTED, "openai-poll-after-ms"),
             ),
         ),
         errors=(
             *SUBMIT_ERRORS,
+            "invalid_value",
             "invalid_request",
             "unknown_task",
             "unknown_model",
@@ -114,7 +117,14 @@ JOBS_SURFACE: Final = (
         summary="Look at a job",
         about="A job that was accepted a moment ago is `queued` before any table knows it.",
         parameters=(_JOB,),
-        good=(Good(200, "The job; with its output once completed.", JobBody),),
+        good=(
+            Good(
+                200,
+                "The job; with its output once completed.",
+                JobBody,
+                headers=("openai-poll-after-ms",),
+            ),
+        ),
         errors=_ONE_JOB,
     ),
     RouteSpec(

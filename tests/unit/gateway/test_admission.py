@@ -160,6 +160,22 @@ async def test_submit_when_the_deadline_cannot_be_met_is_refused_now() -> None:
     assert [fine.status, patient.status] == [202, 202]
 
 
+async def test_submit_when_it_would_have_to_be_over_before_it_begins_is_refused_now() -> None:
+    bench = await make_bench()
+    set_pace(bench, seconds=2, at_once=10)
+    set_lag(bench, 100)  # 20 s
+
+    late, fine = [
+        await bench.call(
+            "POST", "/v1/jobs", {**CHAT, "deadline_s": 60}, headers={"Cancel-After": limit}
+        )
+        for limit in ("15s", "30s")
+    ]
+
+    assert (late.status, late.code) == (503, "deadline_unreachable")
+    assert fine.status == 202
+
+
 async def test_submit_when_the_wait_is_bounded_refuses_longer_ones() -> None:
     bench = await make_bench(book=LimitBook(backlog=BacklogBounds(wait=timedelta(seconds=10))))
     set_pace(bench, seconds=2, at_once=10)

@@ -25,7 +25,7 @@ from gateway.openai.ending import Endings
 from gateway.openai.feed import Feed, FeedLimits
 from gateway.openai.object_ids import object_id
 from gateway.openai.under_way import Running, RunningLimits
-from gateway.parameters import check_content_type, idempotency_key
+from gateway.parameters import cancel_after, check_content_type, idempotency_key
 from gateway.ports import Streams
 from gateway.status import JobReader
 from gateway.submit import Accepted, Call, PreparedJob, Submitter
@@ -100,13 +100,13 @@ class Runner:
             ApiError: whatever is wrong with the request, or keeps its job out.
         """
         principal = self.caller(request)
-        headers = named_headers(request.scope)
-        check_content_type(headers.get("content-type"))
-        key = idempotency_key(headers.get("idempotency-key"))
+        check_content_type(named_headers(request.scope).get("content-type"))
+        call = self._call(request, principal)
         with self._bodies.share() as share:
             body = await self._body(request, share)
-            ask = await translate(Came(principal=principal, body=body, key=key))
-            prepared = self._prepared(request, principal, key, ask, body)
+            ask = await translate(Came(principal=principal, body=body, key=call.idempotency_key))
+            checked = checked_job(ask, self._tasks)
+            prepared = self._submitter.prepare_checked(call, checked, route=ask.route, content=body)
             return await self.submit(prepared, ask)
 
     async def submit(self, prepared: PreparedJob, ask: Ask) -> Running:
@@ -169,21 +169,18 @@ class Runner:
             message = f"We could not parse the JSON body of your request: {error}."
             raise ApiError("malformed_json", message) from None
 
-    def _prepared(
-        self, request: Request, principal: Principal, key: str | None, ask: Ask, body: Any
-    ) -> PreparedJob:
+    def _call(self, request: Request, principal: Principal) -> Call:
         headers = named_headers(request.scope)
         trace = child_of(
             headers.get("traceparent"), headers.get("tracestate"), random_bytes=self._randomness
         )
-        call = Call(
+        return Call(
             principal=principal,
-            idempotency_key=key,
+            idempotency_key=idempotency_key(headers.get("idempotency-key")),
+            cancel_after=cancel_after(headers.get("cancel-after")),
             traceparent=trace.traceparent,
             tracestate=trace.state or None,
         )
-        checked = checked_job(ask, self._tasks)
-        return self._submitter.prepare_checked(call, checked, route=ask.route, content=body)
 
     async def _feed(self, prepared: PreparedJob, follow: Follow) -> Feed:
         feed = Feed(

@@ -7,7 +7,7 @@ from typing import Final
 from gateway.openai.chat.body import ChatBody
 from gateway.openai.chat.documents import ChatCompletionBody
 from gateway.openai.route_parts import CREATE_ERRORS, CREATED_HEADERS
-from gateway.route_specs import IDEMPOTENCY_KEY, Good, RouteSpec
+from gateway.route_specs import CANCEL_AFTER, IDEMPOTENCY_KEY, Good, RouteSpec
 
 __all__ = ["CHAT_SURFACE"]
 
@@ -23,7 +23,7 @@ CHAT_SURFACE: Final = (
             "line keeps silent streams alive. docs/openai.md tells what is taken and refused."
         ),
         body=ChatBody,
-        parameters=(IDEMPOTENCY_KEY,),
+        parameters=(IDEMPOTENCY_KEY, CANCEL_AFTER),
         good=(
             Good(
                 200,

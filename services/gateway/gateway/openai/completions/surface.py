@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from gateway.openai.chat.documents import UsageBody
 from gateway.openai.completions.asked import CompletionBody
 from gateway.openai.route_parts import CREATE_ERRORS, CREATED_HEADERS
-from gateway.route_specs import IDEMPOTENCY_KEY, Good, RouteSpec
+from gateway.route_specs import CANCEL_AFTER, IDEMPOTENCY_KEY, Good, RouteSpec
 
 __all__ = ["COMPLETIONS_SURFACE"]
 
@@ -48,7 +48,7 @@ COMPLETIONS_SURFACE: Final = (
             "request. With `stream` the answer is `text/event-stream`, ended by `data: [DONE]`."
         ),
         body=CompletionBody,
-        parameters=(IDEMPOTENCY_KEY,),
+        parameters=(IDEMPOTENCY_KEY, CANCEL_AFTER),
         good=(
             Good(
                 200,

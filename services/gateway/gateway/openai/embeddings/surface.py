@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gateway.openai.embeddings.asked import EmbeddingBody
 from gateway.openai.route_parts import CREATE_ERRORS, CREATED_HEADERS
-from gateway.route_specs import IDEMPOTENCY_KEY, Good, RouteSpec
+from gateway.route_specs import CANCEL_AFTER, IDEMPOTENCY_KEY, Good, RouteSpec
 
 __all__ = ["EMBEDDINGS_SURFACE"]
 
@@ -52,7 +52,7 @@ EMBEDDINGS_SURFACE: Final = (
             "where the model cannot shorten its vectors."
         ),
         body=EmbeddingBody,
-        parameters=(IDEMPOTENCY_KEY,),
+        parameters=(IDEMPOTENCY_KEY, CANCEL_AFTER),
         good=(Good(200, "The vectors.", EmbeddingListBody, headers=CREATED_HEADERS),),
         errors=CREATE_ERRORS,
     ),

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from gateway.cancel import Canceller
 from gateway.errors import ApiError
-from gateway.http import Answer, StreamAnswer, named_headers
+from gateway.http import POLL_AFTER, Answer, StreamAnswer, named_headers
 from gateway.mailbox import Closing
 from gateway.openai.asking import Ask
 from gateway.openai.ending import Ending
@@ -99,6 +99,8 @@ class ResponseEndpoints:
         found = await self._found(request)
         headers = _job_header(found)
         if not is_streamed:
+            if not found.state.status.is_terminal:
+                headers.append(POLL_AFTER)
             return Answer.of(200, await self._lookup.shown(found), headers)
         reader = await self._readers.at_stream(principal, found.state.job)
         events = ResponseEvents(found.facts)
@@ -157,6 +159,8 @@ async def _in_background(running: Running, facts: ResponseFacts, preference: Pre
     headers = running.headers()
     if preference.applied is not None:
         headers.append((b"preference-applied", preference.applied.encode()))
+    if ending is None:
+        headers.append(POLL_AFTER)
     return Answer.of(200, response_object(facts, _outcome(facts, ending)), headers)
 
 

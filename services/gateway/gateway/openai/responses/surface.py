@@ -11,7 +11,16 @@ from gateway.openai.responses.documents import (
     ResponseDocument,
 )
 from gateway.openai.route_parts import CREATE_ERRORS, CREATED_HEADERS
-from gateway.route_specs import ALWAYS, AUTH_ERRORS, IDEMPOTENCY_KEY, Good, RouteSpec, header, query
+from gateway.route_specs import (
+    ALWAYS,
+    AUTH_ERRORS,
+    CANCEL_AFTER,
+    IDEMPOTENCY_KEY,
+    Good,
+    RouteSpec,
+    header,
+    query,
+)
 
 __all__ = ["RESPONSES_SURFACE"]
 
@@ -47,13 +56,17 @@ RESPONSES_SURFACE: Final = (
             "`text/event-stream`, which GET goes on with after any `sequence_number`."
         ),
         body=ResponseBody,
-        parameters=(IDEMPOTENCY_KEY, header("Prefer", "`wait=N`: seconds, 1 to 60.")),
+        parameters=(
+            IDEMPOTENCY_KEY,
+            CANCEL_AFTER,
+            header("Prefer", "`wait=N`: seconds, 1 to 60."),
+        ),
         good=(
             Good(
                 200,
                 "The response, or with `stream` its events.",
                 ResponseDocument,
-                headers=(*CREATED_HEADERS, "Preference-Applied"),
+                headers=(*CREATED_HEADERS, "Preference-Applied", "openai-poll-after-ms"),
                 also_streams=True,
             ),
         ),
@@ -84,7 +97,7 @@ RESPONSES_SURFACE: Final = (
                 200,
                 "The response, or with `stream` its events.",
                 ResponseDocument,
-                headers=("x-penstock-job",),
+                headers=("x-penstock-job", "openai-poll-after-ms"),
                 also_streams=True,
             ),
         ),

@@ -88,6 +88,7 @@ class AsyncClient:
         priority: Priority | str | None = None,
         conversation: str | None = None,
         deadline: timedelta | None = None,
+        cancel_after: timedelta | None = None,
         charge: Charge | str | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
@@ -95,8 +96,10 @@ class AsyncClient:
     ) -> Job:
         """Hand a job in; it is in the log when this returns.
 
-        With `wait` the gateway holds the answer so long for the result. The same `idempotency_key`
-        with the same arguments is the same job, however often it is sent.
+        A job that has not begun within `deadline` expires; one that is not over within
+        `cancel_after` is cancelled. With `wait` the gateway holds the answer so long for the
+        result. The same `idempotency_key` with the same arguments is the same job, however often
+        it is sent.
 
         Raises:
             ApiError: the request was refused.
@@ -110,6 +113,7 @@ class AsyncClient:
             priority=priority,
             conversation=conversation,
             deadline=deadline,
+            cancel_after=cancel_after,
             charge=charge,
             metadata=metadata,
             idempotency_key=idempotency_key,

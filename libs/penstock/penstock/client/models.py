@@ -46,6 +46,7 @@ class Job(Fact):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     deadline: datetime | None = None
+    ends_by: datetime | None = None
     model: str | None = None
     provider: str | None = None
     priority: Priority | None = None

@@ -69,6 +69,7 @@ def submit_call(
     priority: Priority | str | None,
     conversation: str | None,
     deadline: timedelta | None,
+    cancel_after: timedelta | None,
     charge: Charge | str | None,
     metadata: Mapping[str, str] | None,
     idempotency_key: str | None,
@@ -91,6 +92,8 @@ def submit_call(
     headers = {}
     if idempotency_key is not None:
         headers["Idempotency-Key"] = f'"{idempotency_key}"'
+    if cancel_after is not None:
+        headers["Cancel-After"] = f"{cancel_after.total_seconds():.3f}"
     if wait is not None:
         headers["Prefer"] = f"wait={round(wait.total_seconds())}"
     present = {name: value for name, value in body.items() if value is not None}

@@ -71,9 +71,12 @@ class Withdrawals:
             self._looking = asyncio.create_task(self._look(), name="withdraw")
 
     async def _look(self) -> None:
-        while self._called_back:
+        before: set[tuple[str, str]] = set()
+        while self._called_back or before:
             jobs, self._called_back = self._called_back, set()
-            await self._withdraw(jobs)
+            # Each job is looked for twice: its record may be on its way from the poll thread now.
+            await self._withdraw(jobs | before)
+            before = jobs
             await asyncio.sleep(_BETWEEN_LOOKS_S)
 
     async def _withdraw(self, jobs: Container[tuple[str, str]]) -> None:

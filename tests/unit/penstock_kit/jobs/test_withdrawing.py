@@ -82,6 +82,17 @@ async def test_cancel_when_it_comes_during_a_look_then_the_next_one_finds_it() -
     assert window.looks == 2
 
 
+async def test_cancel_when_the_record_is_on_its_way_then_the_second_look_finds_it() -> None:
+    window = Waiting([])
+    async with withdrawals_of(window) as withdrawals:
+        withdrawals.on_cancel(cancel("job_1"))
+        await until(lambda: window.looks == 1)
+        window.records.append(request("job_1"))
+        await until(lambda: window.finished == ["job_1"])
+
+    assert window.looks == 2
+
+
 async def test_cancel_when_the_job_is_another_tenants_then_it_waits_on() -> None:
     theirs = request("job_1", "beta")
     window = Waiting([theirs, request("job_2")])

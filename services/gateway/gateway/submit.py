@@ -150,10 +150,11 @@ class Submitter:
             content: the decoded body, of which the fingerprint is taken.
         """
         now = self._clock.now()
-        tenant = call.principal.tenant
         key = call.idempotency_key
+        fingerprint = None if key is None else _fingerprint(call.principal, content)
+        uuid = self._uuid(call, route, fingerprint, now)
         event = RequestEvent(
-            job=self._ids.issue(tenant=tenant, uuid=self._uuid(tenant, route, key, now)),
+            job=self._ids.issue(tenant=call.principal.tenant, uuid=uuid),
             principal=call.principal,
             checked=checked,
             created_at=now,
@@ -163,7 +164,6 @@ class Submitter:
             traceparent=call.traceparent,
             tracestate=call.tracestate,
         )
-        fingerprint = None if key is None else _fingerprint(call.principal, content)
         return PreparedJob(event, key, fingerprint, route)
 
     async def accept(self, prepared: PreparedJob) -> Accepted:
@@ -187,10 +187,13 @@ class Submitter:
         log.debug("job.accepted", job=event.job, task=task, tenant=event.principal.tenant)
         return _accepted(event, admitted, is_demoted=event.is_demoted)
 
-    def _uuid(self, tenant: str, route: str, key: str | None, now: datetime) -> UUID:
-        if key is not None:
-            return self._ids.uuid_for_key(tenant=tenant, route=route, key=key)
-        return new_uuid7(now_ms=int(now.timestamp() * 1000), randomness=self._randomness(10))
+    def _uuid(self, call: Call, route: str, fingerprint: str | None, now: datetime) -> UUID:
+        if fingerprint is None:
+            return new_uuid7(now_ms=int(now.timestamp() * 1000), randomness=self._randomness(10))
+        # Redis forgets keys, by age or with all the rest: another body, or another user's, is
+        # another job then, and never gets the answer to the first.
+        key = f"{fingerprint}:{call.idempotency_key}"
+        return self._ids.uuid_for_key(tenant=call.principal.tenant, route=route, key=key)
 
     async def _write(self, event: RequestEvent, admitted: Admitted) -> None:
         # Counted before it is written: a worker may be done with it before we hear the broker.

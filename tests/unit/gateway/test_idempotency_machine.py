@@ -1,4 +1,4 @@
-"""One key is one job, whatever becomes of Redis, acknowledgements and patience."""
+"""One key and body is one job, whatever becomes of Redis, acknowledgements and patience."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ class Submits(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.ids: dict[Name, str] = {}
-        self.accepted: dict[str, set[int]] = {}
-        """Bodies that were answered with 202, by job."""
+        self.ids: dict[tuple[Name, int], str] = {}
+        """Jobs by key and body."""
+        self.accepted: dict[str, int] = {}
+        """The body that was answered with 202, by job."""
         self.was_away = False
 
     @initialize()
@@ -80,15 +81,15 @@ class Submits(RuleBasedStateMachine):
     def judge(self, name: Name, body: int, reply: Reply) -> None:
         if reply.status == 202:
             job = reply.json["id"]
+            assert self.accepted.setdefault(job, body) == body
             # Without Redis, and for a while after, a gateway knows only the keys that it saw then.
-            assert self.was_away or self.accepted.get(job, {body}) == {body}
-            self.accepted.setdefault(job, set()).add(body)
+            assert self.was_away or self.ids.get((name, 1 - body)) not in self.accepted
         elif reply.status == 503:
             job = reply.json["job"]
         else:
             assert (reply.status, reply.code) == (422, "idempotency_key_reused")
             return
-        assert self.ids.setdefault(name, job) == job
+        assert self.ids.setdefault((name, body), job) == job
 
     @rule(is_away=st.booleans())
     def redis_goes_or_comes(self, is_away: bool) -> None:
@@ -100,12 +101,12 @@ class Submits(RuleBasedStateMachine):
         self.bench.kafka.faults.lose_acks = are_lost
 
     @invariant()
-    def every_key_is_one_job_of_its_tenant(self) -> None:
+    def every_key_and_body_is_one_job_of_its_tenant(self) -> None:
         if not hasattr(self, "bench"):
             return
         written = self.requests()
-        owners = {job: tenant for (tenant, _), job in self.ids.items()}
-        assert len(owners) == len(self.ids), "two keys share a job"
+        owners = {job: tenant for ((tenant, _), _), job in self.ids.items()}
+        assert len(owners) == len(self.ids), "two keys or bodies share a job"
         assert {request.job for request in written} == set(owners)
         assert all(owners[request.job] == request.tenant for request in written)
         assert set(self.accepted) <= {request.job for request in written}

@@ -108,6 +108,25 @@ async def test_submit_when_redis_is_away_keeps_the_id_of_a_key(bench: GatewayBen
     assert len({reply.json["id"] for reply in replies}) == 1
 
 
+async def test_submit_when_redis_forgot_the_key_gives_another_body_its_own_job(
+    bench: GatewayBench,
+) -> None:
+    """Nor does another user of the tenant get the answer to the first."""
+    headers = {"Idempotency-Key": "order-1"}
+    bob = bench.new_key(tenant="acme", user="bob")
+    first = await bench.call("POST", "/v1/jobs", CHAT, headers=headers)
+    bench.admissions._keys.clear()
+
+    same = await bench.call("POST", "/v1/jobs", CHAT, headers=headers)
+    bench.admissions._keys.clear()
+    changed = await bench.call("POST", "/v1/jobs", {**CHAT, "input": "no"}, headers=headers)
+    bench.admissions._keys.clear()
+    bobs = await bench.call("POST", "/v1/jobs", CHAT, headers=headers, key=bob)
+
+    assert same.json["id"] == first.json["id"]
+    assert len({reply.json["id"] for reply in (first, changed, bobs)}) == 3
+
+
 async def test_submit_when_sent_concurrently_with_one_key_gives_one_id(bench: GatewayBench) -> None:
     headers = {"Idempotency-Key": "order-1"}
 

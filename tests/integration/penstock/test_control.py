@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from penstock.cli.who import operator
 from penstock.errors import ExitStatus
 from penstock_contracts.topics import CONTROL
 from penstock_kit.control import ControlBoard
@@ -75,7 +76,8 @@ async def test_rule_when_put_and_cleared_then_a_running_worker_hears_it(
     try:
         put = answer(await control(kafka, "pause", "--tenant", tenant, "--for", "5m"))
         await until(lambda: board.rules.verdict(record) is not None)
-        assert put["name"] == f"pause-{tenant}"
+        assert put["name"] == f"pause-tenant-{tenant}"
+        assert put["by"] == operator()
         assert datetime.fromisoformat(put["expires_at"]) > datetime.now(timezone.utc)
         assert await names(kafka, tenant) == [put["name"]]
 

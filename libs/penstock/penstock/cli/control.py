@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -14,8 +13,10 @@ from penstock_kit.clock import SystemClock
 from pydantic import JsonValue, ValidationError
 
 from penstock.cli.console import Out, failing_well
+from penstock.cli.rule_names import rule_name
 from penstock.cli.target import DataOption, JsonOption, KafkaOption, Target
 from penstock.cli.tokens import duration
+from penstock.cli.who import operator
 from penstock.errors import WrongUse
 from penstock.operating.control import ControlLog
 
@@ -242,11 +243,11 @@ def _put(
         try:
             chosen = selector.build()
             rule = ControlRule(
-                name=name or _name(action, chosen),
+                name=name or rule_name(action, chosen),
                 action=action,
                 selector=chosen,
                 limit=most,
-                by=getpass.getuser(),
+                by=operator(),
                 at=now,
                 expires_at=now + duration(lasting) if lasting else None,
             )
@@ -277,19 +278,6 @@ def _assignment(text: str) -> tuple[str, JsonValue]:
         return path, orjson.loads(value)
     except orjson.JSONDecodeError:
         return path, value
-
-
-def _name(action: str, selector: Selector) -> str:
-    """A name that says what the rule is about: the same words put again replace it."""
-    arguments = [f"{path}-{value}" for path, value in sorted(selector.argument.items())]
-    parts = [selector.tenant, selector.task, selector.model, *arguments]
-    words = [action, *(part for part in parts if part)]
-    cleaned = "-".join("".join(c if c in _NAME else "-" for c in word.lower()) for word in words)
-    return cleaned[:_NAME_CHARS]
-
-
-_NAME = "abcdefghijklmnopqrstuvwxyz0123456789_."
-_NAME_CHARS = 64
 
 
 def _words(selector: Selector) -> str:

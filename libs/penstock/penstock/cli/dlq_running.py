@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import socket
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 
 import typer
 from penstock_kit.clock import SystemClock
@@ -20,6 +18,7 @@ from penstock.cli.dlq_rows import Rows
 from penstock.cli.progress import step_progress
 from penstock.cli.target import Target
 from penstock.cli.visible import visible
+from penstock.cli.who import operator
 from penstock.errors import ExitStatus, WrongUse, exit_status
 from penstock.operating.dlq.box import NoLetter, Selection, Survey
 from penstock.operating.dlq.letters import Letter, LetterFilter
@@ -79,7 +78,7 @@ class Change:
                         producer=producer,
                         replacing=replacing,
                         clock=SystemClock(),
-                        by=_operator(),
+                        by=operator(),
                         rate=rate,
                         tell=tell,
                     )
@@ -100,7 +99,7 @@ class Change:
             return
         self._confirm(selection, "drop")
         async with self._producer() as producer:
-            dropping = Dropping(producer=producer, clock=SystemClock(), by=_operator(), note=note)
+            dropping = Dropping(producer=producer, clock=SystemClock(), by=operator(), note=note)
             async with aclosing(self._letters(survey, selection)) as letters:
                 report = await dropping.run(letters)
         self._end(report, "dropped", "dropped")
@@ -210,11 +209,3 @@ def _redriven_document(outcome: Outcome) -> dict[str, object]:
         "to": outcome.replacement.record.topic,
         "remarks": list(outcome.replacement.remarks),
     }
-
-
-def _operator() -> str:
-    """Who does it, as far as this machine knows."""
-    name = "unknown"
-    with suppress(OSError, KeyError):  # a container may have no name for its user
-        name = getpass.getuser()
-    return f"{name}@{socket.gethostname()}"[:128]

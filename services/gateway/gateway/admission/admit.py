@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from penstock_contracts.requests import Priority
 from penstock_kit.auth.principal import Principal
 from penstock_kit.tenancy import TenantScope
 
-from gateway.admission.backlog import Backlog
+from gateway.admission.backlog import Backlog, Taken
 from gateway.admission.crowd import Crowd
 from gateway.admission.headers import quota_headers
 from gateway.admission.metrics import AdmissionMetrics
@@ -52,11 +53,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A job that may be written, or that the log has already (`is_written`)."""
+    """A job that may be written, or that the log has already (`is_written`).
+
+    `taken` is its place in the backlog; None where its key was used before.
+    """
 
     ask: Ask
     reply: Reply
     headers: dict[str, str]
+    taken: Taken | None = None
 
     @property
     def is_written(self) -> bool:
@@ -105,7 +110,8 @@ class Admission:
         if refusal is not None and candidate.claim is None:
             raise self._counted(refusal)
         ask = self._ask(candidate, is_open=refusal is None)
-        reply = await self._store.admit(ask)
+        with self._place(candidate, ask):
+            reply = await self._store.admit(ask)
         headers = quota_headers(ask.quotas, reply.windows)
         if reply.verdict is Verdict.CLOSED:
             lane = Priority.LOW if reply.is_demoted else candidate.priority
@@ -114,8 +120,7 @@ class Admission:
             refusal = self._verdict_refusal(ask, reply)
         if refusal is not None:
             raise self._counted(refusal, headers)
-        self._admitted(candidate, reply)
-        return Admitted(ask, reply, headers)
+        return Admitted(ask, reply, headers, self._taken(candidate, reply))
 
     def settle(self, admitted: Admitted) -> None:
         """The log has the job."""
@@ -123,8 +128,16 @@ class Admission:
 
     async def refund(self, admitted: Admitted) -> None:
         """The job was surely not written."""
+        if admitted.taken is not None:
+            self._backlog.gave_back(admitted.taken)
         if not admitted.is_replay:
             await self._store.refund(admitted.ask, admitted.reply)
+
+    def _place(self, candidate: Candidate, ask: Ask) -> AbstractContextManager[None]:
+        """Holds the job's place in the backlog while the store decides, if it can get one."""
+        if ask.is_open or ask.is_low_open:
+            return self._backlog.holding(candidate.task, candidate.priority)
+        return nullcontext()
 
     def _ask(self, candidate: Candidate, *, is_open: bool) -> Ask:
         principal = candidate.principal
@@ -198,10 +211,8 @@ class Admission:
             return ApiError("idempotency_key_reused", message, param="Idempotency-Key")
         return None
 
-    def _admitted(self, candidate: Candidate, reply: Reply) -> None:
-        lane = Priority.LOW if reply.is_demoted else candidate.priority
-        if reply.verdict is Verdict.ADMITTED:
-            self._backlog.took(candidate.task, lane)
+    def _taken(self, candidate: Candidate, reply: Reply) -> Taken | None:
+        """Count what came in, and take its place in the backlog."""
         name = (
             "replayed"
             if reply.verdict is not Verdict.ADMITTED
@@ -210,6 +221,10 @@ class Admission:
             else "admitted"
         )
         self._metrics.verdicts.labels(name).inc()
+        if reply.verdict is not Verdict.ADMITTED:
+            return None
+        lane = Priority.LOW if reply.is_demoted else candidate.priority
+        return self._backlog.took(candidate.task, lane)
 
     def _counted(self, refusal: ApiError, headers: dict[str, str] | None = None) -> ApiError:
         self._metrics.verdicts.labels(refusal.kind.code).inc()

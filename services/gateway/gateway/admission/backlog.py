@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +18,7 @@ from gateway.admission.crowd import Crowd
 from gateway.admission.metrics import AdmissionMetrics
 from gateway.admission.pace import GroupPace, Pace
 
-__all__ = ["Backlog", "LaneLag", "estimate_wait_s", "lag_topics"]
+__all__ = ["Backlog", "LaneLag", "Taken", "estimate_wait_s", "lag_topics"]
 
 LANE_WEIGHTS: Final[Mapping[Priority, int]] = {
     Priority.HIGH: 6,
@@ -69,6 +71,15 @@ def estimate_wait_s(
     return ahead * per_job
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A job that this gateway let in; `at`: monotonic seconds."""
+
+    group: str
+    lane: Priority
+    at: float
+
+
 @dataclass(slots=True)
 class _GroupState:
     lags: dict[Priority, int]
@@ -103,6 +114,7 @@ class Backlog:
         self._told_at: float | None = None
         self._total = 0
         self._since: dict[tuple[str, Priority], list[float]] = {}
+        self._held: Counter[tuple[str, Priority]] = Counter()
 
     def see(self, lag: GroupLag) -> None:
         """Take the broker's answer in."""
@@ -129,20 +141,38 @@ class Backlog:
         """The broker did not answer; the figures age."""
         self._metrics.lag_failures.inc()
 
-    def took(self, task: str, priority: Priority) -> None:
+    @contextmanager
+    def holding(self, task: str, priority: Priority) -> Iterator[None]:
+        """Count a job that is being decided on, so that no other one gets the same place."""
+        lane = (self._tasks.group(task), priority)
+        self._held[lane] += 1
+        try:
+            yield
+        finally:
+            self._held[lane] -= 1
+
+    def took(self, task: str, priority: Priority) -> Taken:
         """This gateway admits a job, which the next answer will contain."""
-        taken = self._since.setdefault((self._tasks.group(task), priority), [])
+        job = Taken(self._tasks.group(task), priority, self._clock.monotonic())
+        taken = self._since.setdefault((job.group, job.lane), [])
         if self._is_fresh():
-            taken.append(self._clock.monotonic())
+            taken.append(job.at)
         else:
             taken.clear()
+        return job
+
+    def gave_back(self, job: Taken) -> None:
+        """The job was not written; no answer will contain it."""
+        with suppress(ValueError):  # an answer came meanwhile, and it is not counted any more
+            self._since.get((job.group, job.lane), []).remove(job.at)
 
     @property
     def total(self) -> int:
-        """Unfinished jobs of all tenants."""
+        """Unfinished jobs of all tenants, with those that are being decided on."""
+        held = self._held.total()
         if not self._is_fresh():
-            return self._crowd.total
-        return self._total + self._gateways * sum(map(len, self._since.values()))
+            return self._crowd.total + held
+        return self._total + self._gateways * (sum(map(len, self._since.values())) + held)
 
     def wait_s(self, task: str, priority: Priority) -> float | None:
         """Estimated wait of a job that comes now; None while it is not known."""
@@ -151,12 +181,16 @@ class Backlog:
         if state is None or not self._is_fresh():
             return None
         lags = {
-            lane: lag + self._gateways * len(self._since.get((group, lane), ()))
+            lane: lag + self._gateways * self._unseen(group, lane)
             for lane, lag in state.lags.items()
         }
         since = state.waiting_since
         is_saturated = since is not None and self._clock.monotonic() - since >= _SATURATED_S
         return estimate_wait_s(priority, lags, self._pace.of(group), is_saturated=is_saturated)
+
+    def _unseen(self, group: str, lane: Priority) -> int:
+        """Own jobs that the newest answer did not contain."""
+        return len(self._since.get((group, lane), ())) + self._held[group, lane]
 
     def _note(self, group: str, lags: dict[Priority, int], now: float) -> None:
         state = self._groups.setdefault(group, _GroupState(lags))

@@ -13,7 +13,15 @@ import pytest
 from gateway.admission.local_store import LocalAdmissions
 from gateway.admission.redis_store import RedisAdmissions
 from gateway.admission.rules import Quota
-from gateway.admission.store import EXACT_UP_TO, AdmissionStore, Ask, KeyClaim, Reply, Verdict
+from gateway.admission.store import (
+    EXACT_UP_TO,
+    SWEEP,
+    AdmissionStore,
+    Ask,
+    KeyClaim,
+    Reply,
+    Verdict,
+)
 from penstock_kit.redis_client import connect_redis
 from penstock_kit.settings import RedisSettings
 from penstock_kit.tenancy import TenantScope
@@ -249,6 +257,31 @@ async def test_admit_when_the_table_has_the_job_counts_it_once(case: Case) -> No
     await case.fold(ask.job)
 
     assert (await case.admit()).backlog == 1
+
+
+async def test_admit_when_the_table_has_a_burst_counts_each_job_once(case: Case) -> None:
+    await burst(case, 200, unknown=5)
+
+    assert (await case.admit()).backlog == 200 + 5
+
+
+async def test_admit_when_a_burst_is_beyond_one_sweep_goes_on_with_the_next(case: Case) -> None:
+    await burst(case, SWEEP + 100, unknown=0)
+
+    backlogs = [(await case.admit(backlog_limit=1)).backlog for _ in range(3)]
+
+    assert SWEEP + 100 < backlogs[0] < SWEEP + 200
+    assert backlogs[1:] == [SWEEP + 100] * 2
+
+
+async def burst(case: Case, jobs: int, *, unknown: int) -> None:
+    """Admit jobs at once; the table has all of them then but the oldest few."""
+    asks = [case.ask() for _ in range(unknown + jobs)]
+    for ask in asks:
+        await case.store.admit(ask)
+    for ask in asks[unknown:]:
+        await case.fold(ask.job)
+    await case.set_unfinished(jobs)
 
 
 async def test_admit_when_closed_lets_no_new_job_in(case: Case) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from penstock_kit.clock import Clock
 
 from gateway.admission.rules import Quota
-from gateway.admission.store import EXACT_UP_TO, SETTLE, Ask, Reply, Verdict, WindowState
+from gateway.admission.store import EXACT_UP_TO, SETTLE, SWEEP, Ask, Reply, Verdict, WindowState
 from gateway.admission.windows import Window, make_window
 
 __all__ = ["LocalAdmissions", "UnfinishedJobs"]
@@ -18,6 +18,8 @@ __all__ = ["LocalAdmissions", "UnfinishedJobs"]
 _MAX_WINDOWS = 20_000
 _MAX_KEYS = 20_000
 """Owners and keys remembered; the one unused for longest makes room."""
+_SWEPT_AT_ONCE = 16
+"""As in Redis: a few that nobody has seen yet do not keep later ones from being forgotten."""
 
 
 class UnfinishedJobs(Protocol):
@@ -106,13 +108,23 @@ class LocalAdmissions:
         admitted = self._admitted.get(tenant)
         if admitted is None:
             return 0
-        oldest = now_ms - SETTLE // timedelta(milliseconds=1)
-        for job, at_ms in list(islice(admitted.items(), 16)):
-            if at_ms < oldest or self._unfinished.knows(job):
-                del admitted[job]
+        self._sweep(admitted, oldest_ms=now_ms - SETTLE // timedelta(milliseconds=1))
         if not admitted:
             del self._admitted[tenant]
         return len(admitted)
+
+    def _sweep(self, admitted: dict[str, int], *, oldest_ms: int) -> None:
+        """Forget jobs that are counted elsewhere, from the oldest on while there are any."""
+        looked = kept = 0
+        while looked < SWEEP:
+            oldest = list(islice(admitted.items(), kept, kept + _SWEPT_AT_ONCE))
+            over = [job for job, at in oldest if at < oldest_ms or self._unfinished.knows(job)]
+            for job in over:
+                del admitted[job]
+            if not over:
+                return
+            looked += len(oldest)
+            kept += len(oldest) - len(over)
 
     def _window(self, ask: Ask, quota: Quota) -> Window:
         window_ms = quota.window // timedelta(milliseconds=1)

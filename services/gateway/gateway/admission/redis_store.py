@@ -16,7 +16,16 @@ from penstock_kit.redis_client import RedisClient, Script, redis_errors
 from penstock_kit.redis_line import ScriptLine
 
 from gateway.admission.rules import Quota
-from gateway.admission.store import EXACT_UP_TO, SETTLE, SLOTS, Ask, Reply, Verdict, WindowState
+from gateway.admission.store import (
+    EXACT_UP_TO,
+    SETTLE,
+    SLOTS,
+    SWEEP,
+    Ask,
+    Reply,
+    Verdict,
+    WindowState,
+)
 
 __all__ = ["RedisAdmissions"]
 
@@ -124,6 +133,7 @@ class RedisAdmissions:
             int(ask.is_low_open),
             -1 if ask.noisy_from is None else ask.noisy_from,
             _SETTLE_MS,
+            SWEEP,
             EXACT_UP_TO,
             SLOTS,
             *_figures(ask),

@@ -15,6 +15,7 @@ __all__ = [
     "EXACT_UP_TO",
     "SETTLE",
     "SLOTS",
+    "SWEEP",
     "AdmissionStore",
     "Ask",
     "KeyClaim",
@@ -30,6 +31,9 @@ SLOTS: Final = 60
 window, and a place is free again at most one slot (1/60 of the window) late."""
 SETTLE: Final = timedelta(minutes=1)
 """An admitted job that the job table does not have after this is not waited for any more."""
+SWEEP: Final = 1000
+"""Admitted jobs that one ask looks at, at most, to leave out those that the job table counts: a
+millisecond or two of Redis. The next asks go on with what a larger burst left."""
 
 
 class Verdict(StrEnum):

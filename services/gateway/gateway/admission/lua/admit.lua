@@ -1,13 +1,14 @@
 -- May this job come in? Quotas, the tenant's backlog and the Idempotency-Key in one step: admission/store.py.
 -- KEYS  counts of the tenant, admitted jobs, prefix of job hashes, idempotency key (or the counts key), a window per quota
 -- ARGV  job, fingerprint ('' = no key), ttl_s of the key, backlog limit, is open, is low open, noisy from (-1 = never),
---       settle_ms, exact up to, slots, then limit and window_ms per quota
+--       settle_ms, sweep (entries looked at), exact up to, slots, then limit and window_ms per quota
 -- Reply verdict, backlog, is demoted, blocked quota (0 = none), now_ms, then remaining and reset_ms per quota
 local counts, admitted, job_prefix, idem = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local job, fingerprint, ttl_s, backlog_limit = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local is_open, is_low_open, noisy_from = ARGV[5] == '1', ARGV[6] == '1', tonumber(ARGV[7])
-local settle_ms, exact, slots = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local quotas = (#ARGV - 10) / 2
+local settle_ms, sweep = tonumber(ARGV[8]), tonumber(ARGV[9])
+local exact, slots = tonumber(ARGV[10]), tonumber(ARGV[11])
+local quotas = (#ARGV - 11) / 2
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -24,12 +25,18 @@ local backlog = 0
 for _, count in ipairs(redis.call('HMGET', counts, 'queued', 'running', 'retrying')) do
   backlog = backlog + math.max(0, tonumber(count or 0) or 0)
 end
-local oldest = redis.call('ZRANGE', admitted, 0, 15, 'WITHSCORES')
-for at = 1, #oldest, 2 do
-  if now - tonumber(oldest[at + 1]) > settle_ms or redis.call('EXISTS', job_prefix .. oldest[at]) == 1 then
-    redis.call('ZREM', admitted, oldest[at])
+-- From the oldest on, while there is something to sweep out: a burst is counted twice by no later request.
+local looked, kept = 0, 0
+repeat
+  local oldest, over = redis.call('ZRANGE', admitted, kept, kept + 15, 'WITHSCORES'), {}
+  for at = 1, #oldest, 2 do
+    if now - tonumber(oldest[at + 1]) > settle_ms or redis.call('EXISTS', job_prefix .. oldest[at]) == 1 then
+      over[#over + 1] = oldest[at]
+    end
   end
-end
+  if #over > 0 then redis.call('ZREM', admitted, unpack(over)) end
+  looked, kept = looked + #oldest / 2, kept + #oldest / 2 - #over
+until #over == 0 or looked >= sweep
 backlog = backlog + redis.call('ZCARD', admitted)
 
 -- What of the window is used, and after how many ms one more place is free.
@@ -58,7 +65,7 @@ end
 
 local used, resets, blocked = {}, {}, 0
 for quota = 1, quotas do
-  local limit, window = tonumber(ARGV[9 + 2 * quota]), tonumber(ARGV[10 + 2 * quota])
+  local limit, window = tonumber(ARGV[10 + 2 * quota]), tonumber(ARGV[11 + 2 * quota])
   local look = limit <= exact and exact_window or slot_window
   used[quota], resets[quota] = look(KEYS[4 + quota], limit, window)
   if used[quota] >= limit and (blocked == 0 or resets[quota] > resets[blocked]) then blocked = quota end
@@ -76,7 +83,7 @@ if verdict == 'admitted' then
   redis.call('PEXPIRE', admitted, 2 * settle_ms)
   if fingerprint ~= '' then redis.call('SET', idem, 'p:' .. fingerprint, 'EX', ttl_s) end
   for quota = 1, quotas do
-    local key, limit, window = KEYS[4 + quota], tonumber(ARGV[9 + 2 * quota]), tonumber(ARGV[10 + 2 * quota])
+    local key, limit, window = KEYS[4 + quota], tonumber(ARGV[10 + 2 * quota]), tonumber(ARGV[11 + 2 * quota])
     if limit <= exact then
       redis.call('ZADD', key, now, job)
       redis.call('PEXPIRE', key, window)
@@ -93,7 +100,7 @@ end
 
 local reply = { verdict, backlog, demoted and 1 or 0, blocked, tostring(now) }
 for quota = 1, quotas do
-  reply[#reply + 1] = math.max(0, tonumber(ARGV[9 + 2 * quota]) - used[quota])
+  reply[#reply + 1] = math.max(0, tonumber(ARGV[10 + 2 * quota]) - used[quota])
   reply[#reply + 1] = math.ceil(resets[quota])
 end
 return reply

@@ -6,13 +6,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, MutableMapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["REDACTED", "Redactor"]
+from penstock_kit.telemetry.secret_shapes import REDACTED, SECRET_SHAPES
 
-REDACTED = "[redacted]"
+__all__ = ["REDACTED", "Redactor"]
 
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:authorization|cookie|set_cookie|password|passwd|passphrase|secret|token|ticket|signature"
@@ -32,53 +31,6 @@ _PAYLOAD_NAMES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """How a kind of secret looks; `hints` are lower-case words, one of which every match holds."""
-
-    hints: tuple[str, ...]
-    pattern: re.Pattern[str]
-    replacement: str
-
-
-_SHAPES = (
-    _Shape(
-        ("-----begin",),
-        re.compile(
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-            re.DOTALL,
-        ),
-        REDACTED,
-    ),
-    _Shape(
-        ("pk_",), re.compile(r"\bpk_([A-Za-z0-9]{1,64})\.[A-Za-z0-9_=-]+"), rf"pk_\1.{REDACTED}"
-    ),
-    _Shape(
-        ("sk-", "sk_", "rk-", "rk_", "xai-", "gsk_", "hf_", "ghp_", "glpat-", "whsec_"),
-        re.compile(r"\b(?:[sr]k[-_]|xai-|gsk_|hf_|ghp_|glpat-|whsec_)[\w*./+=-]{6,}"),
-        REDACTED,
-    ),
-    _Shape(
-        ("eyj",),
-        re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*"),
-        REDACTED,
-    ),
-    _Shape(
-        ("bearer", "basic"),
-        re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=:-]{6,}", re.IGNORECASE),
-        rf"\1{REDACTED}",
-    ),
-    _Shape(("://",), re.compile(r"(://[^\s/:@]*:)[^\s/@]+(@)"), rf"\1{REDACTED}\2"),
-    _Shape(
-        ("passw", "secret", "token", "ticket", "signature", "key", "authorization"),
-        re.compile(
-            r"((?:password|passwd|secret|token|ticket|signature|api[_-]?key|authorization)"
-            r"""["']?\s*[=:]\s*["']?)[^\s"'&,;)}\]]{4,}""",
-            re.IGNORECASE,
-        ),
-        rf"\1{REDACTED}",
-    ),
-)
 _DENSE = re.compile(r"(?<![A-Za-z0-9+_-])[A-Za-z0-9+_=-]{24,}(?![A-Za-z0-9+_-])")
 _MIN_BITS_PER_CHAR = 3.7
 """24 random base64 characters have about 4.2 bits each, words and identifiers below 3.7."""
@@ -131,9 +83,8 @@ class Redactor:
         if self._known is not None:
             clean = self._known.sub(REDACTED, clean)
         lower = clean.lower()
-        for shape in _SHAPES:
-            if any(hint in lower for hint in shape.hints):
-                clean = shape.pattern.sub(shape.replacement, clean)
+        for shape in SECRET_SHAPES:
+            clean = shape.cleaned(clean, lower)
         clean = _DENSE.sub(_if_random, clean)
         clean = (_CONTROL_BUT_LF if keep_lines else _CONTROL).sub(_escaped, clean)
         if keep_lines:

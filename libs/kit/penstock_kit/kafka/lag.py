@@ -1,11 +1,11 @@
-"""How far consumer groups are behind: committed against end offsets, asked every second."""
+"""How much consumer groups have before them: end offsets against what is finished, every second."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -13,7 +13,8 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaException
 
-from penstock_kit.kafka.offsets import OffsetReader, Place
+from penstock_kit.kafka.offsets import Commit, OffsetReader, Place
+from penstock_kit.lanes.notes import decode_note
 from penstock_kit.settings import KafkaSettings
 
 __all__ = ["GroupLag", "LagPoller"]
@@ -28,9 +29,10 @@ _STOP_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class GroupLag:
-    """Records behind the committed offset, by group and topic.
+    """Records that are not finished as far as the group has committed, by group and topic.
 
-    Records that are being handled are in it, and finished ones that wait for an earlier offset.
+    Records that are being handled are in it. Finished ones that wait for an earlier offset are not,
+    where the note beside the commit tells of them; those that it has no room for are.
 
     Attributes:
         asked_at: monotonic seconds when the question began: what was written later may be missing.
@@ -45,6 +47,11 @@ class LagPoller:
 
     `on_lag` and `on_failure` run on the event loop. Topics that do not exist count as empty; a
     partition without a committed offset is behind by all that it holds.
+
+    `shared` topics hold records of several groups, each of which skips what is not its own. Without
+    reading them nobody knows whose they are: a group that waits for an own record there is behind
+    by all that came after it. One that has never committed anything in such a topic has nothing
+    there.
     """
 
     def __init__(
@@ -54,17 +61,20 @@ class LagPoller:
         *,
         on_lag: Callable[[GroupLag], None],
         on_failure: Callable[[], None],
+        shared: Collection[str] = (),
         every: timedelta = timedelta(seconds=1),
     ) -> None:
         self._settings = settings
         self._groups = groups
         self._on_lag = on_lag
         self._on_failure = on_failure
+        self._shared = frozenset(shared)
         self._every_s = every.total_seconds()
         self._is_stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._partitions: list[Place] = []
         self._partitions_until = 0.0
+        self._finished: dict[tuple[str, Place], tuple[Commit, int]] = {}
         self._is_failing = False
 
     async def start(self) -> None:
@@ -116,16 +126,36 @@ class LagPoller:
         reader = next(iter(readers.values()))
         self._refresh(reader)
         ends = reader.latest(self._partitions)
-        found = {}
-        for group, topics in self._groups.items():
-            places = [place for place in self._partitions if place[0] in topics]
-            committed = readers[group].committed(places)
-            unread = [place for place in places if place not in committed and ends[place]]
-            known = reader.earliest(unread) | committed
-            records = found[group] = dict.fromkeys(topics, 0)
-            for place in places:
-                records[place[0]] += max(0, ends[place] - known.get(place, 0))
-        return found
+        return {
+            group: self._behind(group, readers[group], topics, ends)
+            for group, topics in self._groups.items()
+        }
+
+    def _behind(
+        self, group: str, reader: OffsetReader, topics: Sequence[str], ends: Mapping[Place, int]
+    ) -> dict[str, int]:
+        places = [place for place in self._partitions if place[0] in topics]
+        commits = reader.committed(places)
+        foreign = self._shared - {topic for topic, _ in commits}
+        unread = [
+            place
+            for place in places
+            if place not in commits and ends[place] and place[0] not in foreign
+        ]
+        done = {place: self._done(group, place, commit) for place, commit in commits.items()}
+        done |= reader.earliest(unread)
+        records = dict.fromkeys(topics, 0)
+        for place, count in done.items():
+            records[place[0]] += max(0, ends[place] - count)
+        return records
+
+    def _done(self, group: str, place: Place, commit: Commit) -> int:
+        """The committed offset, and one more for each finished record beyond it."""
+        known = self._finished.get((group, place))
+        if known is None or known[0] != commit:  # decoding is dear, and most notes stay for a while
+            known = commit, len(decode_note(commit.offset, commit.note))
+            self._finished[group, place] = known
+        return commit.offset + known[1]
 
     def _refresh(self, reader: OffsetReader) -> None:
         if time.monotonic() >= self._partitions_until:

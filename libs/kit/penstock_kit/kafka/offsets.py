@@ -8,6 +8,7 @@ do, but they abort the process when one times out while its broker comes back (a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -15,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from penstock_kit.kafka.factory import make_consumer
 from penstock_kit.settings import KafkaSettings
 
-__all__ = ["OffsetReader", "Place"]
+__all__ = ["Commit", "OffsetReader", "Place"]
 
 _TIMEOUT_S: Final = 5.0
 """The broker's answer takes milliseconds; who asks tries again."""
@@ -24,6 +25,14 @@ _EARLIEST: Final = -2
 """As timestamps in ListOffsets. Source: Kafka protocol, `ListOffsets`."""
 
 Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A committed offset, and the text that its group keeps beside it."""
+
+    offset: int
+    note: str
 
 
 class OffsetReader:
@@ -54,13 +63,13 @@ class OffsetReader:
         """The offset of the oldest record of each; where it is empty, that of the next."""
         return self._at(places, _EARLIEST)
 
-    def committed(self, places: Sequence[Place]) -> dict[Place, int]:
+    def committed(self, places: Sequence[Place]) -> dict[Place, Commit]:
         """What the group has committed; partitions without a commit are left out."""
         if not places:
             return {}
         asked = [TopicPartition(*place) for place in places]
         return {
-            (one.topic, one.partition): one.offset
+            (one.topic, one.partition): Commit(one.offset, one.metadata or "")
             for one in self._client.committed(asked, timeout=_TIMEOUT_S)
             if one.offset >= 0
         }

@@ -18,7 +18,7 @@ from gateway.admission.crowd import Crowd
 from gateway.admission.metrics import AdmissionMetrics
 from gateway.admission.pace import GroupPace, Pace
 
-__all__ = ["Backlog", "LaneLag", "Taken", "estimate_wait_s", "lag_topics"]
+__all__ = ["SHARED_TOPICS", "Backlog", "LaneLag", "Taken", "estimate_wait_s", "lag_topics"]
 
 LANE_WEIGHTS: Final[Mapping[Priority, int]] = {
     Priority.HIGH: 6,
@@ -30,7 +30,8 @@ _FRESH_S: Final = 15.0
 """An older answer of the broker says nothing any more; then what the tail saw is counted."""
 _SATURATED_S: Final = 3.0
 """Jobs must have waited for so long before the drain rate counts as the group's capacity."""
-_RETRIES: Final = tuple(retry_topic(delay).name for delay in RETRY_DELAYS_S)
+SHARED_TOPICS: Final = tuple(retry_topic(delay).name for delay in RETRY_DELAYS_S)
+"""Every group reads all retries, and skips those of others."""
 
 LaneLag = Mapping[Priority, int]
 
@@ -42,7 +43,7 @@ def lag_topics(tasks: TaskCatalog) -> dict[str, tuple[str, ...]]:
         topics = groups.setdefault(tasks.group(task), {})
         for priority in Priority:
             topics[request_topic(tasks.base_topic(task), priority)] = None
-    return {group: (*topics, *_RETRIES) for group, topics in groups.items()}
+    return {group: (*topics, *SHARED_TOPICS) for group, topics in groups.items()}
 
 
 def estimate_wait_s(
@@ -125,7 +126,9 @@ class Backlog:
             lags = dict.fromkeys(Priority, 0)
             for topic, records in topics.items():
                 lane = self._lane_of.get(topic)
-                if lane is None:  # every group reads all retries, and skips those of others
+                if lane is None:
+                    # Whose they are is not known: the group that waits longest has most of all
+                    # groups' records behind it.
                     retries[topic] = max(retries.get(topic, 0), records)
                 else:
                     lags[lane] += records

@@ -12,7 +12,7 @@ from penstock_kit.tasks import TaskCatalog
 from penstock_kit.telemetry.metrics import Metrics
 
 from gateway.admission.admit import Admission
-from gateway.admission.backlog import Backlog, lag_topics
+from gateway.admission.backlog import SHARED_TOPICS, Backlog, lag_topics
 from gateway.admission.crowd import Crowd
 from gateway.admission.degrading import DegradingAdmissions
 from gateway.admission.local_store import LocalAdmissions
@@ -52,6 +52,7 @@ class AdmissionDesk:
             lag_topics(self._tasks),
             on_lag=self.backlog.see,
             on_failure=self.backlog.failed,
+            shared=SHARED_TOPICS,
             every=timedelta(seconds=1),
         )
 

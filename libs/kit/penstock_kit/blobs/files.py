@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import obstore
 from penstock_contracts.parts import BlobRef
 
 from penstock_kit.blobs.opening import guarded, open_store, tenant_segment
-from penstock_kit.errors import Rejected
+from penstock_kit.errors import Rejected, Retryable
 from penstock_kit.settings import BlobSettings
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["FileStore"]
+__all__ = ["FileStore", "OnAway", "pass_on"]
 
 _FILE = re.compile(r"file-[0-9a-f]{42}", re.ASCII)
 _UPLOAD = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -26,6 +26,18 @@ _TIMEOUT_S = timedelta(seconds=30).total_seconds()
 _PART_BYTES = 5 * 1024 * 1024
 """The smallest part that S3 takes; so much of a file is in memory, times the parts under way."""
 _PARTS_AT_ONCE = 2
+_RANGE_BYTES = 512 * 1024
+"""One request of a reader, who holds as much. No answer stays open while the reader is busy: a
+store cuts one that takes minutes, and a batch reads its input for hours."""
+
+OnAway = Callable[[Retryable], Awaitable[None]]
+"""Told that the store did not give the next part; returns when it is to be asked again, or raises
+to give up."""
+
+
+async def pass_on(error: Retryable) -> None:
+    """An `OnAway` that gives up at once."""
+    raise error
 
 
 class FileStore:
@@ -73,27 +85,35 @@ class FileStore:
         return BlobRef(path=path, sha256=digest.hexdigest(), size_bytes=size)
 
     async def stream(
-        self, scope: TenantScope, ref: BlobRef, *, chunk_bytes: int = 256 * 1024
+        self, scope: TenantScope, ref: BlobRef, *, on_away: OnAway = pass_on
     ) -> AsyncIterator[bytes]:
         """The file in chunks, as stored; proven after the last one.
 
+        Each chunk is asked for on its own, so a reader may take any time between two of them.
+
+        Args:
+            scope: whose file it is.
+            ref: the file.
+            on_away: what to do while the store is away; reading goes on where it was.
+
         Raises:
             Rejected: `foreign_blob`, `missing_blob`, or `damaged_blob` after chunks were given out.
-            Retryable: the store is away.
+            Retryable: the store is away, and `on_away` passes it on.
         """
         _check(scope, ref)
-        result = await guarded(obstore.get_async(self._store, ref.path), limit_s=_TIMEOUT_S)
         digest = hashlib.sha256()
-        chunks = result.stream(min_chunk_size=chunk_bytes).__aiter__()
-        while True:
+        at = 0
+        while at < ref.size_bytes:
             try:
-                chunk = bytes(await guarded(anext(chunks), limit_s=_TIMEOUT_S))
-            except StopAsyncIteration:
-                break
+                chunk = await self._part(ref, at)
+            except Retryable as error:
+                await on_away(error)
+                continue
             digest.update(chunk)
+            at += len(chunk)
             yield chunk
         if digest.hexdigest() != ref.sha256:
-            raise Rejected("the stored file differs from its reference", code="damaged_blob")
+            raise _damaged()
 
     async def delete(self, scope: TenantScope, ref: BlobRef) -> None:
         """Delete the file; deleting what is gone is no error.
@@ -107,6 +127,17 @@ class FileStore:
             await guarded(obstore.delete_async(self._store, ref.path), limit_s=_TIMEOUT_S)
         except Rejected:
             return
+
+    async def _part(self, ref: BlobRef, at: int) -> bytes:
+        end = min(at + _RANGE_BYTES, ref.size_bytes)
+        get = obstore.get_async(self._store, ref.path, options={"range": (at, end)})
+        result = await guarded(get, limit_s=_TIMEOUT_S)
+        if result.meta["size"] != ref.size_bytes:
+            raise _damaged()
+        part = bytes(await guarded(result.bytes_async(), limit_s=_TIMEOUT_S))
+        if len(part) != end - at:
+            raise Retryable(f"the blob store gave {len(part)} of {end - at} bytes")
+        return part
 
 
 def _folder(scope: TenantScope, file_id: str) -> str:
@@ -124,3 +155,7 @@ def _check(scope: TenantScope, ref: BlobRef) -> None:
     )
     if not is_ours:
         raise Rejected("the reference does not lead to a file of this tenant", code="foreign_blob")
+
+
+def _damaged() -> Rejected:
+    return Rejected("the stored file differs from its reference", code="damaged_blob")

@@ -35,6 +35,7 @@ from penstock_kit.auth.bearer import BearerAuthenticator
 from penstock_kit.auth.jwt_tokens import JwtTokens
 from penstock_kit.auth.principal import Principal
 from penstock_kit.batches.memory import MemoryBatchEvents, MemoryShelf
+from penstock_kit.blobs.files import OnAway, pass_on
 from penstock_kit.errors import Rejected, Retryable
 from penstock_kit.jobs.view import JobPage, StoredEvent, TableAway
 from penstock_kit.kafka.memory import MemoryKafka
@@ -84,6 +85,8 @@ class MemoryTable:
     forgets_at_once: bool = False
     """Requests are there for one look more, as after a deletion."""
     is_away: bool = False
+    refusals: int = 0
+    """Calls that it was away for."""
 
     async def get(self, scope: TenantScope, job_id: str) -> JobState | None:
         self._check()
@@ -132,6 +135,7 @@ class MemoryTable:
 
     def _check(self) -> None:
         if self.is_away:
+            self.refusals += 1
             raise TableAway("away")
 
 
@@ -164,6 +168,8 @@ class MemoryFiles:
 
     stored: dict[str, bytes] = field(default_factory=dict)
     is_away: bool = False
+    refusals: int = 0
+    """Chunks that it was away for."""
 
     async def put(
         self, scope: TenantScope, file_id: str, *, upload: str, chunks: AsyncIterator[bytes]
@@ -176,15 +182,17 @@ class MemoryFiles:
         digest = hashlib.sha256(data).hexdigest()
         return BlobRef(path=path, sha256=digest, size_bytes=len(data))
 
-    async def stream(self, scope: TenantScope, ref: BlobRef) -> AsyncIterator[bytes]:
+    async def stream(
+        self, scope: TenantScope, ref: BlobRef, *, on_away: OnAway = pass_on
+    ) -> AsyncIterator[bytes]:
         del scope
-        if self.is_away:
-            raise Retryable("away")
-        if ref.path not in self.stored:
-            raise Rejected("gone", code="missing_blob")
-        data = self.stored[ref.path]
-        for start in range(0, len(data), 4096):
-            yield data[start : start + 4096]
+        for start in range(0, ref.size_bytes, 4096):
+            while self.is_away:
+                self.refusals += 1
+                await on_away(Retryable("away"))
+            if ref.path not in self.stored:
+                raise Rejected("gone", code="missing_blob")
+            yield self.stored[ref.path][start : start + 4096]
 
     async def delete(self, scope: TenantScope, ref: BlobRef) -> None:
         del scope

@@ -19,10 +19,6 @@ ABORTED: Final = {
         "This request could not be executed before the completion window expired.",
     ),
     "cancelled": ("batch_cancelled", "This request was not executed: the batch was cancelled."),
-    "unreadable": (
-        "input_file_gone",
-        "This request could not be read: the input file was deleted while the batch ran.",
-    ),
 }
 """Why a batch ended before a line did: code and words of the line's error."""
 _OK: Final = 200

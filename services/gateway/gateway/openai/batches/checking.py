@@ -19,9 +19,18 @@ from penstock_kit.auth.principal import Principal
 from gateway.errors import ApiError
 from gateway.openai.asking import Ask
 from gateway.openai.batches.lines import RawLine
+from gateway.openai.batches.patience import patiently
 from gateway.openai.ending import Ending
 
-__all__ = ["LineChecker", "LineFault", "LineJob", "LineTranslator", "ReadLine", "TellAnswer"]
+__all__ = [
+    "LineChecker",
+    "LineFault",
+    "LineJob",
+    "LineTranslator",
+    "NewLine",
+    "ReadLine",
+    "TellAnswer",
+]
 
 _FIELDS = ("custom_id", "method", "url", "body")
 _MAX_ID_CHARS = 512
@@ -54,6 +63,16 @@ class LineTranslator(Protocol):
         """
         ...
 
+    async def retell(self, endpoint: str, principal: Principal, body: dict[str, Any]) -> TellAnswer:
+        """How the answer to a body is told that has become a job long ago.
+
+        Needs nothing of what the body leads to: a response that it goes on from may be deleted.
+
+        Raises:
+            ApiError: the deployment does not serve such bodies any more.
+        """
+        ...
+
 
 class LineFault(Exception):
     """A line cannot be used; `problem` says why, as the batch shows it."""
@@ -65,11 +84,18 @@ class LineFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ReadLine:
-    """A line that may become a job."""
+    """A line whose answer can be told."""
 
     number: int
     custom_id: str
-    job: LineJob
+    tell: TellAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class NewLine(ReadLine):
+    """A line that may become a job."""
+
+    ask: Ask
 
 
 class LineChecker:
@@ -82,8 +108,8 @@ class LineChecker:
         self._seen: set[bytes] = set()
         self.model: str | None = None
 
-    async def check(self, line: RawLine) -> ReadLine:
-        """Read a line and compare it with those before.
+    async def check(self, line: RawLine) -> NewLine:
+        """Read a line and compare it with those before; waits for what is away.
 
         Raises:
             LineFault: what is wrong with it.
@@ -103,14 +129,28 @@ class LineChecker:
         self._compare_model(line, body)
         return read
 
-    async def read(self, line: RawLine) -> ReadLine:
-        """Read a line that was checked before.
+    async def read(self, line: RawLine) -> NewLine:
+        """Read a line that was checked before; waits for what is away.
 
         Raises:
             LineFault: the deployment does not take it any more.
         """
         custom_id, body = self._opened(line)
         return await self._translated(line, custom_id, body)
+
+    async def reread(self, line: RawLine) -> ReadLine:
+        """Read a line that has become a job.
+
+        Raises:
+            LineFault: the deployment does not know such lines any more.
+        """
+        custom_id, body = self._opened(line)
+        retell = self._translator.retell
+        try:
+            tell = await patiently(lambda: retell(self._endpoint, self._principal, body))
+        except ApiError as error:
+            raise _refused(line, error) from None
+        return ReadLine(line.number, custom_id, tell)
 
     def custom_id(self, line: RawLine) -> str:
         """The id of a line that was checked before, without looking at its body."""
@@ -163,14 +203,13 @@ class LineChecker:
                 raise _fault(line, "unsupported_value", message, f"body.{name}")
         return body
 
-    async def _translated(self, line: RawLine, custom_id: str, body: dict[str, Any]) -> ReadLine:
+    async def _translated(self, line: RawLine, custom_id: str, body: dict[str, Any]) -> NewLine:
+        understand = self._translator.understand
         try:
-            job = await self._translator.understand(self._endpoint, self._principal, body)
+            job = await patiently(lambda: understand(self._endpoint, self._principal, body))
         except ApiError as error:
-            param = error.details.param
-            where = "body" if param is None else f"body.{param}"
-            raise _fault(line, error.kind.code, error.detail, where) from None
-        return ReadLine(line.number, custom_id, job)
+            raise _refused(line, error) from None
+        return NewLine(line.number, custom_id, job.tell, job.ask)
 
     def _compare_model(self, line: RawLine, body: dict[str, Any]) -> None:
         model = body.get("model")
@@ -184,6 +223,12 @@ class LineChecker:
                 "of the lines before; a batch has one model."
             )
             raise _fault(line, "model_mismatch", message, "body.model")
+
+
+def _refused(line: RawLine, error: ApiError) -> LineFault:
+    param = error.details.param
+    where = "body" if param is None else f"body.{param}"
+    return _fault(line, error.kind.code, error.detail, where)
 
 
 def _fault(line: RawLine, code: str, message: str, param: str | None = None) -> LineFault:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 from penstock_contracts.batches import BatchState, BatchStatus
@@ -11,7 +10,7 @@ from penstock_kit.tenancy import TenantScope
 
 from gateway.errors import ApiError
 from gateway.openai.batches.answers import FinishedLine, aborted, answered, refused
-from gateway.openai.batches.checking import LineChecker, LineFault, ReadLine
+from gateway.openai.batches.checking import LineChecker, LineFault, NewLine, ReadLine
 from gateway.openai.batches.lines import RawLine
 from gateway.openai.batches.patience import PAUSE_S, Closing, patiently
 from gateway.openai.batches.run_parts import RunParts
@@ -49,49 +48,55 @@ class LineRun:
 
     async def run(self, line: RawLine) -> FinishedLine:
         """Submit the line unless an earlier run did, and wait for its end."""
-        try:
-            read = await self._checker.read(line)
-        except LineFault as fault:
-            return self._faulty(line, fault)
         waiter = self._watch.begin(self._job(line))
         try:
-            if not self._is_taken_over or not await patiently(lambda: self._watch.look(waiter)):
-                await self._submit(read, waiter)
+            if await self._is_known(waiter):
+                read = await self._checker.reread(line)
+            else:
+                new = read = await self._checker.read(line)
+                if (refusal := await self._submit(new, waiter)) is not None:
+                    return self._refused(read, None, refusal)
             value = await waiter.end()
-        except ApiError as error:
-            return self._refused(read, None, error)
+        except LineFault as fault:
+            return self._faulty(line, fault)
         finally:
             self._watch.end(waiter)
         return await self._finished(read, waiter.job, value)
 
     async def not_begun(self, line: RawLine) -> FinishedLine:
-        """A line that the batch ends before; what an earlier run has finished counts."""
-        try:
-            read = await self._checker.read(line)
-        except LineFault as fault:
-            return self._faulty(line, fault)
-        if not self._is_taken_over:
-            reason = self._closing.reason or "expired"
-            return aborted(read.number, read.custom_id, job=None, reason=reason)
+        """A line that this run has not begun and the batch ends before.
+
+        What an earlier run has finished counts; what it has left running is called back.
+        """
         waiter = self._watch.begin(self._job(line))
         try:
-            await patiently(lambda: self._watch.look(waiter))
-            value = await waiter.end() if waiter.is_settled else None
+            if not await self._is_known(waiter):
+                custom_id, reason = self._checker.custom_id(line), self._closing.reason
+                return aborted(line.number, custom_id, job=None, reason=reason or "expired")
+            read = await self._checker.reread(line)
+            if not waiter.is_settled:
+                self._parts.canceller.cancel_soon(self._principal, waiter.job)
+            value = await self._watch.end_within(waiter)
+        except LineFault as fault:
+            return self._faulty(line, fault)
         finally:
             self._watch.end(waiter)
         return await self._finished(read, waiter.job, value)
 
-    async def _submit(self, read: ReadLine, waiter: LineWaiter) -> None:
+    async def _is_known(self, waiter: LineWaiter) -> bool:
+        """Whether an earlier run has begun the line; if its job is over, the waiter is settled."""
+        return self._is_taken_over and await patiently(lambda: self._watch.look(waiter))
+
+    async def _submit(self, new: NewLine, waiter: LineWaiter) -> ApiError | None:
         """Submit, again and again where there is no room, until the batch ends.
 
-        Raises:
-            ApiError: the line can never become a job.
+        Returns why the line can never become a job.
         """
         clock = self._parts.clock
         while self._closing.reason is None:
             try:
                 await self._parts.submitter.submit(
-                    read.job.ask,
+                    new.ask,
                     waiter.job,
                     principal=self._principal,
                     now=clock.now(),
@@ -99,12 +104,13 @@ class LineRun:
                 )
             except ApiError as error:
                 if not error.kind.should_retry:
-                    raise
+                    return error
                 pause_s = error.details.retry_after_s or PAUSE_S
                 await self._closing.pause(min(pause_s, _LONGEST_PAUSE_S))
             else:
-                return
+                return None
         waiter.settle(None)
+        return None
 
     async def _finished(
         self, read: ReadLine, job: str, value: dict[str, Any] | None
@@ -113,7 +119,7 @@ class LineRun:
         if value is None:
             return aborted(read.number, read.custom_id, job=job, reason=reason or "expired")
         try:
-            ending = await self._ending(value)
+            ending = await patiently(lambda: self._parts.endings.read(self._scope, value))
         except ApiError as error:
             return self._refused(read, job, error)
         if ending.status == "completed":
@@ -122,18 +128,9 @@ class LineRun:
             return aborted(read.number, read.custom_id, job=job, reason=reason or "expired")
         return self._refused(read, job, ending.problem(), ending)
 
-    async def _ending(self, value: dict[str, Any]) -> Ending:
-        while True:
-            try:
-                return await self._parts.endings.read(self._scope, value)
-            except ApiError as error:
-                if error.kind.code != "blobs_unavailable":
-                    raise
-                await asyncio.sleep(PAUSE_S)
-
     def _answered(self, read: ReadLine, job: str, ending: Ending) -> FinishedLine:
         try:
-            body = read.job.tell(job, self._request.created_at, ending)
+            body = read.tell(job, self._request.created_at, ending)
         except ApiError as error:
             return self._refused(read, job, error, ending)
         return answered(read.number, read.custom_id, job=job, body=body, usage=ending.usage)

@@ -10,7 +10,9 @@ from typing import Final, TypeVar
 import structlog
 from penstock_kit.errors import Busy, Retryable
 
-__all__ = ["PAUSE_S", "Closing", "patiently"]
+from gateway.errors import ApiError
+
+__all__ = ["PAUSE_S", "Closing", "patiently", "wait_for_store"]
 
 log = structlog.get_logger(__name__)
 
@@ -42,10 +44,24 @@ class Closing:
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """The call's result, however long a dependency is away."""
+    """The call's result, however long a dependency is away.
+
+    Raises:
+        ApiError: a live caller would not be told to try again either.
+    """
     while True:
         try:
             return await call()
+        except ApiError as error:
+            if not error.kind.should_retry:
+                raise
+            log.warning("batch.waits", code=error.kind.code)
         except (Busy, Retryable) as error:
             log.warning("batch.waits", error=str(error))
-            await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(PAUSE_S)
+
+
+async def wait_for_store(error: Retryable) -> None:
+    """An `OnAway` of stored files that never gives up."""
+    log.warning("batch.waits", error=str(error))
+    await asyncio.sleep(PAUSE_S)

@@ -32,10 +32,10 @@ from gateway.openai.batches.checking import LineChecker
 from gateway.openai.batches.journal import Journal
 from gateway.openai.batches.line_run import LineRun
 from gateway.openai.batches.lines import RawLine, numbered_lines
-from gateway.openai.batches.patience import Closing, patiently
+from gateway.openai.batches.patience import Closing, patiently, wait_for_store
 from gateway.openai.batches.run_parts import RunParts
 from gateway.openai.batches.slots import SlotShare
-from gateway.openai.batches.validating import look_through
+from gateway.openai.batches.validating import FileReport, look_through
 from gateway.openai.batches.watching import LineWatch
 
 __all__ = ["BatchRun"]
@@ -43,6 +43,10 @@ __all__ = ["BatchRun"]
 log = structlog.get_logger(__name__)
 
 _END: Final = {"expired": BatchStatus.EXPIRED, "cancelled": BatchStatus.CANCELLED}
+
+
+_Known = dict[str, Any]
+"""Members of a `BatchState`."""
 
 
 class BatchRun:
@@ -68,6 +72,7 @@ class BatchRun:
         self._out = parts.files_out.begin(state.request)
         self._counts = BatchCounts(total=state.counts.total)
         self._usage = BatchUsage()
+        self._problems: list[BatchProblem] = []
         self._closing = Closing()
         self._one = LineRun(
             state,
@@ -93,7 +98,7 @@ class BatchRun:
                 await self._run_lines()
             finally:
                 await end_tasks(ticking)
-            await self._finish()
+            await (self._give_up() if self._problems else self._finish())
         finally:
             self._out.close()
 
@@ -105,7 +110,7 @@ class BatchRun:
         await self._journal.change(
             BatchStatus.FAILED,
             errors=[BatchProblem(code="internal_error", message=message)],
-            counts=self._counts,
+            **self._reached(),
             failed_at=self._parts.clock.now(),
         )
 
@@ -114,23 +119,16 @@ class BatchRun:
         self._close("cancelled")
 
     async def _validated(self) -> bool:
-        checker = LineChecker(
-            self._parts.translator, endpoint=self._request.endpoint, principal=self._principal
-        )
-        try:
-            async with aclosing(self._lines()) as lines:
-                report = await look_through(lines, checker, max_lines=self._parts.limits.max_lines)
-            problems = report.problems
-        except Rejected:
-            message = "The input file is gone; upload it again."
-            problems = [
-                BatchProblem(code="input_file_gone", message=message, param="input_file_id")
-            ]
-        if problems:
+        """Look through the file and begin; False: the batch is over already."""
+        report = await self._report()
+        if self._is_cancelled:
+            await self._finish()
+            return False
+        if report.problems:
             await self._journal.change(
-                BatchStatus.FAILED, errors=problems, failed_at=self._parts.clock.now()
+                BatchStatus.FAILED, errors=report.problems, failed_at=self._parts.clock.now()
             )
-            log.info("batch.failed", batch=self._request.id, code=problems[0].code)
+            log.info("batch.failed", batch=self._request.id, code=report.problems[0].code)
             return False
         self._counts = BatchCounts(total=report.total)
         await self._journal.change(
@@ -142,28 +140,39 @@ class BatchRun:
         log.info("batch.began", batch=self._request.id, lines=report.total)
         return True
 
-    async def _run_lines(self) -> None:
+    async def _report(self) -> FileReport:
+        checker = LineChecker(
+            self._parts.translator, endpoint=self._request.endpoint, principal=self._principal
+        )
+        limit = self._parts.limits.max_lines
         try:
-            async with asyncio.TaskGroup() as group, aclosing(self._lines()) as lines:
-                async for chunk in lines:
-                    for line in chunk:
-                        await self._begin(group, line)
-        except* Rejected:
-            # The file was deleted under our hands: what has ended is kept, the rest is unknown.
-            log.warning("batch.input_gone", batch=self._request.id)
-            self._closing.close("unreadable")
+            async with aclosing(self._lines_until_cancelled()) as lines:
+                return await look_through(lines, checker, max_lines=limit)
+        except Rejected:
+            return FileReport(problems=[_input_gone()])
+
+    async def _run_lines(self) -> None:
+        self._look_at_clock()
+        async with asyncio.TaskGroup() as group:
+            try:
+                async with aclosing(self._lines()) as lines:
+                    async for chunk in lines:
+                        for line in chunk:
+                            await self._begin(group, line)
+            except Rejected:
+                # Deleted under our hands. What has begun is paid for: it ends, and is kept.
+                log.warning("batch.input_gone", batch=self._request.id)
+                self._problems.append(_input_gone())
 
     async def _begin(self, group: asyncio.TaskGroup, line: RawLine) -> None:
-        if self._closing.reason is not None:
-            await self._record(await self._one.not_begun(line))
-            return
         size = len(line.raw or b"")
         await self._share.take(size)
         group.create_task(self._line(line, size), name="batch line")
 
     async def _line(self, line: RawLine, size: int) -> None:
+        begin = self._one.run if self._closing.reason is None else self._one.not_begun
         try:
-            await self._record(await self._one.run(line))
+            await self._record(await begin(line))
         finally:
             self._share.give_back(size)
 
@@ -183,21 +192,35 @@ class BatchRun:
     async def _finish(self) -> None:
         now = self._parts.clock.now
         ended = _END.get(self._closing.reason or "", BatchStatus.COMPLETED)
-        known: dict[str, Any] = {"counts": self._counts, "usage": self._usage}
+        known: _Known = {"counts": self._counts, "usage": self._usage}
         if ended is BatchStatus.CANCELLED:
             if self._journal.state.cancelling_at is None:
                 await self._journal.change(BatchStatus.CANCELLING, cancelling_at=now(), **known)
         else:
             await self._journal.change(BatchStatus.FINALIZING, finalizing_at=now(), **known)
+        await self._end(ended, known)
+
+    async def _give_up(self) -> None:
+        """The file cannot be read to its end: what its lines brought until then is kept."""
+        await self._end(BatchStatus.FAILED, {**self._reached(), "errors": self._problems})
+
+    async def _end(self, ended: BatchStatus, known: _Known) -> None:
         output, errors = await self._out.store()
         await self._journal.change(
             ended,
             output_file_id=output,
             error_file_id=errors,
-            **{f"{ended.value}_at": now()},
+            **{f"{ended.value}_at": self._parts.clock.now()},
             **known,
         )
         log.info("batch.ended", batch=self._request.id, status=ended.value)
+
+    def _reached(self) -> _Known:
+        """Counts and usage of this run, or of an earlier one that came further."""
+        kept = self._journal.state
+        if _done(kept.counts) > _done(self._counts):
+            return {"counts": kept.counts, "usage": kept.usage}
+        return {"counts": self._counts, "usage": self._usage}
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -208,14 +231,21 @@ class BatchRun:
             await asyncio.sleep(self._parts.limits.tick.total_seconds())
 
     async def _tick(self) -> None:
-        if self._parts.clock.now() >= self._request.expires_at:
-            self._close("expired")
-        if self._closing.reason == "cancelled" and self._journal.state.cancelling_at is None:
+        self._look_at_clock()
+        if self._is_cancelled and self._journal.state.cancelling_at is None:
             await self._journal.change(
                 BatchStatus.CANCELLING, cancelling_at=self._parts.clock.now()
             )
         await self._journal.note(self._counts, self._usage)
         await self._watch.sweep()
+
+    @property
+    def _is_cancelled(self) -> bool:
+        return self._closing.reason == "cancelled"
+
+    def _look_at_clock(self) -> None:
+        if self._parts.clock.now() >= self._request.expires_at:
+            self._close("expired")
 
     def _close(self, reason: str) -> None:
         """Begin nothing more, call back what runs, and wait for it a moment."""
@@ -226,9 +256,16 @@ class BatchRun:
         grace_s = self._parts.limits.grace.total_seconds()
         asyncio.get_running_loop().call_later(grace_s, self._watch.give_up)
 
+    async def _lines_until_cancelled(self) -> AsyncGenerator[list[RawLine], None]:
+        async with aclosing(self._lines()) as lines:
+            async for chunk in lines:
+                if self._is_cancelled:
+                    return
+                yield chunk
+
     async def _lines(self) -> AsyncGenerator[list[RawLine], None]:
         file = await self._input()
-        chunks = self._parts.contents.stream(self._scope, file.blob)
+        chunks = self._parts.contents.stream(self._scope, file.blob, on_away=wait_for_store)
         limit = self._parts.limits.max_line_bytes
         async for lines in numbered_lines(chunks, max_bytes=limit):
             yield lines
@@ -239,3 +276,12 @@ class BatchRun:
         if value is None:
             raise Rejected("the input file is gone", code="missing_blob")
         return decode_model(FileRecord, value)
+
+
+def _done(counts: BatchCounts) -> int:
+    return counts.completed + counts.failed
+
+
+def _input_gone() -> BatchProblem:
+    message = "The input file is gone; upload it again."
+    return BatchProblem(code="input_file_gone", message=message, param="input_file_id")

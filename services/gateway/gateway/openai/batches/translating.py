@@ -29,6 +29,7 @@ from gateway.openai.running import Came
 __all__ = [
     "EndpointTranslators",
     "Understand",
+    "retell_responses",
     "understand_chat",
     "understand_completions",
     "understand_embeddings",
@@ -41,8 +42,15 @@ Understand = Callable[[Principal, dict[str, Any]], Awaitable[LineJob]]
 class EndpointTranslators:
     """Implements `LineTranslator`."""
 
-    def __init__(self, by_endpoint: Mapping[str, Understand]) -> None:
+    def __init__(
+        self,
+        by_endpoint: Mapping[str, Understand],
+        *,
+        retold: Mapping[str, Understand] | None = None,
+    ) -> None:
+        """`retold`: of endpoints whose bodies lead to others, what understands them alone."""
         self._by_endpoint = by_endpoint
+        self._retold = {**by_endpoint, **(retold or {})}
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -58,6 +66,10 @@ class EndpointTranslators:
             message = f"Unsupported value: batches of '{endpoint}' are not run here."
             raise ApiError("unsupported_value", message, param="endpoint")
         return await understand(principal, body)
+
+    async def retell(self, endpoint: str, principal: Principal, body: dict[str, Any]) -> TellAnswer:
+        """See `LineTranslator.retell`."""
+        return (await self._retold[endpoint](principal, body)).tell
 
 
 def understand_chat(models: KnownModels) -> Understand:
@@ -110,16 +122,32 @@ def understand_responses(asks: ResponseAsks) -> Understand:
             )
             raise ApiError("unsupported_value", message, param="conversation")
         asked = await asks.read(Came(principal=principal, body=body, key=None))
-
-        def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
-            facts = ResponseFacts(job=job, created_at=int(created_at.timestamp()), echo=asked.echo)
-            choice = ending.completed_output()["choices"][0]
-            outcome = outcome_of(ending, items=output_of_choice(job, choice))
-            return response_object(facts, outcome)
-
-        return LineJob(_untold(asked.ask), tell)
+        return _response_job(asked.ask, asked.echo)
 
     return understand
+
+
+def retell_responses(asks: ResponseAsks) -> Understand:
+    """The same of lines that have become jobs: their answers echo what is asked, not the input."""
+
+    async def understand(principal: Principal, body: dict[str, Any]) -> LineJob:
+        alone = {**body, "input": "-"}
+        previous = alone.pop("previous_response_id", None)
+        asked = await asks.read(Came(principal=principal, body=alone, key=None))
+        named = {} if previous is None else {"previous_response_id": previous}
+        return _response_job(asked.ask, {**asked.echo, **named})
+
+    return understand
+
+
+def _response_job(ask: Ask, echo: dict[str, Any]) -> LineJob:
+    def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
+        facts = ResponseFacts(job=job, created_at=int(created_at.timestamp()), echo=echo)
+        choice = ending.completed_output()["choices"][0]
+        outcome = outcome_of(ending, items=output_of_choice(job, choice))
+        return response_object(facts, outcome)
+
+    return LineJob(_untold(ask), tell)
 
 
 def _telling(build: Callable[..., dict[str, Any]], ask: Ask, style: object) -> TellAnswer:

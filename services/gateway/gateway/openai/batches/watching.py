@@ -78,6 +78,7 @@ class LineWatch:
         self._table = table
         self._scope = scope
         self._waiters: dict[str, LineWaiter] = {}
+        self._is_given_up = False
 
     @property
     def jobs(self) -> list[str]:
@@ -97,9 +98,16 @@ class LineWatch:
         self._waiters.pop(waiter.job, None)
 
     def give_up(self) -> None:
-        """Whoever still waits gets nothing."""
+        """Whoever still waits gets nothing, and whoever comes later does not wait."""
+        self._is_given_up = True
         for waiter in tuple(self._waiters.values()):
             waiter.settle(None)
+
+    async def end_within(self, waiter: LineWaiter) -> dict[str, Any] | None:
+        """The end of a job that is called back; None: it did not come before `give_up`."""
+        if self._is_given_up:
+            waiter.settle(None)
+        return await waiter.end()
 
     async def look(self, waiter: LineWaiter) -> bool:
         """Settle the waiter if the table knows the end; whether the table knows the job at all.

@@ -28,6 +28,7 @@ from gateway.openai.batches.slots import LineSlots
 from gateway.openai.batches.submitting import LineSubmitter
 from gateway.openai.batches.translating import (
     EndpointTranslators,
+    retell_responses,
     understand_chat,
     understand_completions,
     understand_embeddings,
@@ -100,7 +101,8 @@ def build_batches(
             "/v1/responses": understand_responses(asks),
             "/v1/completions": understand_completions(door.models),
             "/v1/embeddings": understand_embeddings(door.models),
-        }
+        },
+        retold={"/v1/responses": retell_responses(asks)},
     )
     follower = BatchFollower(stores.events, is_live=is_live, heartbeat=group.heartbeat)
     endpoints = BatchEndpoints(

@@ -19,6 +19,7 @@ from penstock_contracts.parts import BlobRef
 from penstock_kit.auth.principal import Principal
 from penstock_kit.batches.records import file_record, file_tombstone, shelved_file
 from penstock_kit.batches.shelf import PageAsk, Shelf
+from penstock_kit.blobs.files import OnAway, pass_on
 from penstock_kit.clock import Clock
 from penstock_kit.errors import Rejected, Retryable
 from penstock_kit.jobs.view import TableAway
@@ -46,8 +47,10 @@ class FileContents(Protocol):
         """Store all of it or nothing."""
         ...
 
-    def stream(self, scope: TenantScope, ref: BlobRef) -> AsyncIterator[bytes]:
-        """The content in chunks."""
+    def stream(
+        self, scope: TenantScope, ref: BlobRef, *, on_away: OnAway = pass_on
+    ) -> AsyncIterator[bytes]:
+        """The content in chunks; `on_away` waits for a store that is away, or gives up."""
         ...
 
     async def delete(self, scope: TenantScope, ref: BlobRef) -> None:

@@ -142,6 +142,8 @@ async def test_shelf_when_redis_came_up_empty_then_away_instead_of_unknown(
 
     with pytest.raises(TableAway, match="filled again"):
         await RedisShelf(redis, "batch").get(TenantScope("t"), "a")
+    with pytest.raises(TableAway, match="filled again"):
+        await RedisBatchEvents(redis).read(TenantScope("t"), "a", after=-1)
 
 
 async def test_lease_when_held_by_another_then_busy_until_it_is_left(redis: RedisClient) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from redis.exceptions import ResponseError
 
+from penstock_kit.jobs.stored import EPOCH_KEY
+from penstock_kit.jobs.view import TableAway
 from penstock_kit.redis_client import RedisClient, redis_errors
 from penstock_kit.tenancy import TenantScope
 
@@ -37,7 +39,7 @@ class BatchEvents(Protocol):
         """Events beyond number `after` (-1: from the first), in order, at most `limit`.
 
         Raises:
-            TableAway: Redis does not answer.
+            TableAway: Redis does not answer, or is being filled again and has none of them yet.
         """
         ...
 
@@ -77,9 +79,12 @@ class RedisBatchEvents:
     ) -> list[KeptEvent]:
         """See `BatchEvents.read`."""
         with redis_errors("reading events of a batch"):
-            entries: Any = await self._redis.xrange(
-                scope.batch_events_key(batch), min=f"{after + 2}-0", count=limit
-            )
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.xrange(scope.batch_events_key(batch), min=f"{after + 2}-0", count=limit)
+                pipe.exists(EPOCH_KEY)
+                entries, is_whole = await pipe.execute()
+        if not entries and not is_whole:
+            raise TableAway("the view in Redis is being filled again; wait until it is done")
         return [
             KeptEvent(int(entry.partition(b"-")[0]) - 1, fields[b"t"].decode(), fields[b"v"])
             for entry, fields in entries

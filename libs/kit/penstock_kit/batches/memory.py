@@ -80,9 +80,10 @@ class MemoryShelf:
 
 
 class MemoryBatchEvents:
-    """Implements `BatchEvents`."""
+    """Implements `BatchEvents`. `is_away` makes every reading fail."""
 
     def __init__(self) -> None:
+        self.is_away = False
         self._events: dict[tuple[str, str], list[KeptEvent]] = {}
 
     async def keep(self, events: Sequence[tuple[TenantScope, str, KeptEvent]]) -> None:
@@ -96,5 +97,7 @@ class MemoryBatchEvents:
         self, scope: TenantScope, batch: str, *, after: int, limit: int = 500
     ) -> list[KeptEvent]:
         """See `BatchEvents.read`."""
+        if self.is_away:
+            raise TableAway("the events are away, as the test wants it")
         kept = self._events.get((scope.tenant, batch), [])
         return [event for event in kept if event.number > after][:limit]

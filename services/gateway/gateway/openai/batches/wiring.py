@@ -104,7 +104,13 @@ def build_batches(
         },
         retold={"/v1/responses": retell_responses(asks)},
     )
-    follower = BatchFollower(stores.events, is_live=is_live, heartbeat=group.heartbeat)
+    follower = BatchFollower(
+        stores.events,
+        batches=stores.batches,
+        clock=native.clock,
+        is_live=is_live,
+        heartbeat=group.heartbeat,
+    )
     endpoints = BatchEndpoints(
         authenticator=native.authenticator,
         desk=desk,

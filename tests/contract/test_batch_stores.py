@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 from penstock_kit.batches.events import BatchEvents, KeptEvent, RedisBatchEvents
 from penstock_kit.batches.lease import BatchHeld, BatchLeases
-from penstock_kit.batches.memory import MemoryBatchEvents, MemoryShelf
+from penstock_kit.batches.memory import MemoryBatchEvents, MemoryRecalls, MemoryShelf
+from penstock_kit.batches.recalls import Recalls, RedisRecalls
 from penstock_kit.batches.shelf import PageAsk, RedisShelf, Shelf, Shelved
 from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.jobs.view import TableAway
@@ -26,6 +27,7 @@ NOW = datetime.now(timezone.utc)
 class Bench:
     shelf: Shelf
     events: MemoryBatchEvents | RedisBatchEvents
+    recalls: Recalls
     tenant: str
 
     @property
@@ -55,9 +57,9 @@ async def redis(redis_url: str) -> AsyncIterator[RedisClient]:
 async def bench(request: pytest.FixtureRequest, redis: RedisClient) -> Bench:
     tenant = f"t{uuid4().hex[:12]}"
     if request.param == "memory":
-        return Bench(MemoryShelf(), MemoryBatchEvents(), tenant)
+        return Bench(MemoryShelf(), MemoryBatchEvents(), MemoryRecalls(), tenant)
     await redis.set(EPOCH_KEY, "whole")
-    return Bench(RedisShelf(redis, "batch"), RedisBatchEvents(redis), tenant)
+    return Bench(RedisShelf(redis, "batch"), RedisBatchEvents(redis), RedisRecalls(redis), tenant)
 
 
 async def test_put_when_an_older_version_comes_later_then_the_newer_stays(bench: Bench) -> None:
@@ -133,6 +135,17 @@ async def test_events_when_repeated_then_kept_once_and_read_after_a_number(bench
     assert await events.read(bench.scope, "b", after=-1) == kept
     assert await events.read(bench.scope, "b", after=1, limit=2) == kept[2:4]
     assert await events.read(TenantScope("other"), "b", after=-1) == []
+
+
+async def test_recalls_when_noted_then_the_first_instant_is_told_to_that_tenant(
+    bench: Bench,
+) -> None:
+    await bench.recalls.note(bench.scope, "a", NOW)
+    await bench.recalls.note(bench.scope, "a", NOW + timedelta(hours=1))
+
+    assert await bench.recalls.asked(bench.scope, ["b", "a"]) == [None, NOW]
+    assert await bench.recalls.asked(TenantScope("other"), ["a"]) == [None]
+    assert await bench.recalls.asked(bench.scope, []) == []
 
 
 async def test_shelf_when_redis_came_up_empty_then_away_instead_of_unknown(

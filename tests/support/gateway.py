@@ -34,7 +34,7 @@ from penstock_kit.auth.api_keys import ApiKeys, make_api_key
 from penstock_kit.auth.bearer import BearerAuthenticator
 from penstock_kit.auth.jwt_tokens import JwtTokens
 from penstock_kit.auth.principal import Principal
-from penstock_kit.batches.memory import MemoryBatchEvents, MemoryShelf
+from penstock_kit.batches.memory import MemoryBatchEvents, MemoryRecalls, MemoryShelf
 from penstock_kit.blobs.files import OnAway, pass_on
 from penstock_kit.errors import Rejected, Retryable
 from penstock_kit.jobs.view import JobPage, StoredEvent, TableAway
@@ -467,6 +467,7 @@ async def make_bench(*, book: LimitBook | None = None, **gateway: Any) -> Gatewa
         files=MemoryShelf(),
         batches=MemoryShelf(),
         events=MemoryBatchEvents(),
+        recalls=MemoryRecalls(),
     )
     outside = Outside(
         producer=producer,

@@ -88,6 +88,10 @@ class TenantScope:
         """Redis string: which process runs the batch, with heartbeat."""
         return f"ps:{{{self.tenant}}}:batch-lease:{batch}"
 
+    def batch_recall_key(self, batch: str) -> str:
+        """Redis string: when the batch was called back."""
+        return f"ps:{{{self.tenant}}}:batch-recall:{batch}"
+
     def point_id(self, *, collection: str, document: str, chunk: int) -> str:
         """UUIDv5 of a vector: tenants cannot overwrite each other's points."""
         return str(

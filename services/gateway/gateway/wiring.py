@@ -14,6 +14,7 @@ from penstock_kit.auth.table import CredentialTable
 from penstock_kit.auth.tickets import Tickets
 from penstock_kit.batches.events import RedisBatchEvents
 from penstock_kit.batches.lease import BatchLeases
+from penstock_kit.batches.recalls import RedisRecalls
 from penstock_kit.batches.shelf import RedisShelf
 from penstock_kit.blobs.files import FileStore
 from penstock_kit.blobs.store import BlobStore
@@ -37,6 +38,7 @@ from gateway.admission.rules import load_limits
 from gateway.draining import DrainFirst
 from gateway.frame import Frame
 from gateway.metrics import GatewayMetrics
+from gateway.openai.batches.waiting import WaitingBatches
 from gateway.openai.batches.wiring import (
     BATCHES_GROUP,
     BatchRunning,
@@ -101,6 +103,7 @@ def build_service(settings: GatewaySettings) -> Service:
             files=RedisShelf(redis, "file"),
             batches=RedisShelf(redis, "batch"),
             events=RedisBatchEvents(redis),
+            recalls=RedisRecalls(redis),
         ),
         webhook_log=webhook_log,
         clock=clock,
@@ -130,6 +133,7 @@ def build_service(settings: GatewaySettings) -> Service:
         metrics=metrics,
         on_fatal=fail,
     )
+    waiting = WaitingBatches(lanes, handler, cancels=board, clock=clock)
     health.note("admission", admissions.note)
     health.note("batches", lanes.problem)
     health.check_readiness("events", tail.problem)
@@ -148,6 +152,7 @@ def build_service(settings: GatewaySettings) -> Service:
         Closings(inside.closings),
         board,
         lanes,
+        waiting,
         *inside.sweepers,
         build_server(settings, frame),
         DrainFirst(health, follower.drain, waiters.drain, *inside.drains),

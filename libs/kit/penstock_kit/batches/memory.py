@@ -10,7 +10,7 @@ from penstock_kit.batches.shelf import PageAsk, ShelfPage, Shelved
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["MemoryBatchEvents", "MemoryShelf"]
+__all__ = ["MemoryBatchEvents", "MemoryRecalls", "MemoryShelf"]
 
 
 class MemoryShelf:
@@ -101,3 +101,18 @@ class MemoryBatchEvents:
             raise TableAway("the events are away, as the test wants it")
         kept = self._events.get((scope.tenant, batch), [])
         return [event for event in kept if event.number > after][:limit]
+
+
+class MemoryRecalls:
+    """Implements `Recalls`."""
+
+    def __init__(self) -> None:
+        self._noted: dict[tuple[str, str], datetime] = {}
+
+    async def note(self, scope: TenantScope, batch: str, at: datetime) -> None:
+        """See `Recalls.note`."""
+        self._noted.setdefault((scope.tenant, batch), at)
+
+    async def asked(self, scope: TenantScope, batches: Sequence[str]) -> list[datetime | None]:
+        """See `Recalls.asked`."""
+        return [self._noted.get((scope.tenant, batch)) for batch in batches]

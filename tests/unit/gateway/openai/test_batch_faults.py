@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from penstock_kit.errors import Busy
 
 from tests.support.batches import BatchBench, chat_line, completed, jsonl
 from tests.support.gateway import ID_SECRET, MemoryFiles, make_bench
+from tests.support.waiting import eventually, until
 
 
 async def bench(**gateway: Any) -> BatchBench:
@@ -33,12 +33,6 @@ async def left_by_its_gateway(batches: BatchBench, count: int) -> list[str]:
         await running
     await batches.fold_events()
     return jobs
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - a broker in memory has no event for its tests
-            await asyncio.sleep(0)
 
 
 async def test_cancel_when_no_gateway_runs_the_batch_then_the_next_one_calls_its_jobs_back() -> (
@@ -97,9 +91,11 @@ async def test_input_file_when_gone_before_another_gateway_goes_on_then_counts_a
         for event in completed(job, "x"):
             batches.feed(event)
     await batches.until_written(19)
-    async with asyncio.timeout(10):
-        while (await batches.look(batch))["request_counts"]["completed"] < 3:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.01)  # counts are shown once a second
+
+    async def counted() -> bool:
+        return bool((await batches.look(batch))["request_counts"]["completed"] == 3)
+
+    await eventually(counted)
     batches.handler.leave()
     with pytest.raises(Busy):
         await running

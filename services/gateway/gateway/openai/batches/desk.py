@@ -1,14 +1,15 @@
 """Batches of callers: asking for one, finding, listing, calling back.
 
-A batch is taken when the log has its request; whoever runs it writes down what becomes of it.
+A batch is taken when the log has its request; whoever runs it writes down what becomes of it. So a
+cancel is an order to that process; until it has said `cancelling`, a note beside the state says so.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -18,6 +19,7 @@ from penstock_contracts.codec import decode_model
 from penstock_contracts.files import FilePurpose
 from penstock_contracts.ids import JobIds, new_uuid7
 from penstock_kit.auth.principal import Principal
+from penstock_kit.batches.recalls import Recalls
 from penstock_kit.batches.records import first_state, request_record, shelved_batch
 from penstock_kit.batches.shelf import PageAsk, Shelf
 from penstock_kit.clock import Clock
@@ -39,7 +41,10 @@ log = structlog.get_logger(__name__)
 
 WINDOW: Final = timedelta(hours=24)
 _ROUTE: Final = "batches"
-_OVER: Final = (BatchStatus.CANCELLING, BatchStatus.CANCELLED)
+_CALLED_BACK: Final = (BatchStatus.CANCELLING, BatchStatus.CANCELLED)
+_HAS_LINES: Final = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
+"""There is something to call back."""
+_BEFORE_END: Final = (*_HAS_LINES, BatchStatus.FINALIZING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class BatchDesk:
         *,
         files: FileDesk,
         shelf: Shelf,
+        recalls: Recalls,
         producer: Producer,
         speaker: Speaker,
         ids: JobIds,
@@ -74,6 +80,7 @@ class BatchDesk:
     ) -> None:
         self._files = files
         self._shelf = shelf
+        self._recalls = recalls
         self._producer = producer
         self._speaker = speaker
         self._ids = ids
@@ -132,7 +139,8 @@ class BatchDesk:
             raise table_unavailable(error) from error
         if value is None:
             raise _not_found()
-        return decode_model(BatchState, value)
+        (state,) = await self._shown(principal.tenant, [value])
+        return state
 
     async def page(self, principal: Principal, ask: PageAsk) -> BatchPage:
         """A page of the batches that the caller may see.
@@ -147,7 +155,7 @@ class BatchDesk:
         if page is None:
             message = "Invalid 'after': there is no such batch; use the last id of the page before."
             raise ApiError("invalid_value", message, param="after")
-        return BatchPage([decode_model(BatchState, value) for value in page.values], page.has_more)
+        return BatchPage(await self._shown(principal.tenant, page.values), page.has_more)
 
     async def cancel(self, principal: Principal, batch_id: str) -> BatchState:
         """Call the batch back; lines that have ended are kept. Asking twice is no error.
@@ -156,9 +164,9 @@ class BatchDesk:
             ApiError: batch_not_found, batch_is_over, broker_busy, acceptance_unknown.
         """
         state = await self.find(principal, batch_id)
-        if state.status in _OVER:
+        if state.status in _CALLED_BACK:
             return state
-        if state.status.is_terminal:
+        if state.status not in _HAS_LINES:
             message = f"Cannot cancel a batch with status '{state.status.value}'."
             raise ApiError("batch_is_over", message)
         now = self._clock.now()
@@ -170,7 +178,28 @@ class BatchDesk:
                 now=now,
             )
         )
-        return state.model_copy(update={"status": BatchStatus.CANCELLING, "cancelling_at": now})
+        try:
+            await self._recalls.note(principal.scope, batch_id, now)
+        except TableAway:
+            log.debug("batch.cancel_shown_later", batch=batch_id)  # whoever runs it will say so
+        return _called_back(state, now)
+
+    async def _shown(self, tenant: str, values: Sequence[bytes]) -> list[BatchState]:
+        """Batches as their owners see them: who was told `cancelling` reads nothing earlier.
+
+        Raises:
+            ApiError: table_unavailable.
+        """
+        states = [decode_model(BatchState, value) for value in values]
+        going_on = [state.request.id for state in states if state.status in _BEFORE_END]
+        if not going_on:
+            return states
+        try:
+            asked = await self._recalls.asked(TenantScope(tenant), going_on)
+        except TableAway as error:
+            raise table_unavailable(error) from error
+        at = dict(zip(going_on, asked, strict=True))
+        return [_called_back(state, at.get(state.request.id)) for state in states]
 
     def _new_id(self, tenant: str, key: str | None) -> str:
         if key is not None:
@@ -189,7 +218,7 @@ class BatchDesk:
             raise table_unavailable(error) from error
         if value is None:
             return None
-        state = decode_model(BatchState, value)
+        (state,) = await self._shown(principal.tenant, [value])
         if state.request.fingerprint != fingerprint or state.request.user != principal.user:
             message = (
                 "this Idempotency-Key was used with another body; "
@@ -230,6 +259,12 @@ class BatchDesk:
 def _fingerprint(body: BatchBody) -> str:
     value: Any = body.model_dump(mode="json")
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _called_back(state: BatchState, at: datetime | None) -> BatchState:
+    if at is None:
+        return state
+    return state.model_copy(update={"status": BatchStatus.CANCELLING, "cancelling_at": at})
 
 
 def _not_found() -> ApiError:

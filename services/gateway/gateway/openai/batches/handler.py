@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import structlog
-from penstock_contracts.batches import BatchRequest, BatchState
+from penstock_contracts.batches import BatchRequest, BatchState, BatchStatus
 from penstock_contracts.catalog import CE_BATCH_REQUEST
 from penstock_contracts.codec import decode_model
 from penstock_contracts.credentials import Scope
@@ -131,7 +131,8 @@ class BatchHandler:
             )
             job = job_form(BATCH_PREFIX, request.id)
             self._runs[job] = run
-            if self._cancels.is_cancelled(job, request.tenant):
+            is_cancelled = self._cancels.is_cancelled(job, request.tenant)
+            if is_cancelled or state.status is BatchStatus.CANCELLING:
                 run.call_back()
             try:
                 await run.run()

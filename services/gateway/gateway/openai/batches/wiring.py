@@ -89,6 +89,7 @@ def build_batches(
     desk = BatchDesk(
         files=files,
         shelf=stores.batches,
+        recalls=stores.recalls,
         producer=native.producer,
         speaker=_speaker(door),
         ids=_ids(door),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from penstock_kit.batches.events import BatchEvents
+from penstock_kit.batches.recalls import Recalls
 from penstock_kit.batches.shelf import Shelf
 
 from gateway.openai.files.desk import FileContents
@@ -20,3 +21,4 @@ class BatchStores:
     files: Shelf
     batches: Shelf
     events: BatchEvents
+    recalls: Recalls

@@ -159,9 +159,10 @@ class GatewayGroup(Group):
     )
     batch_lines: int = Field(default=50_000, ge=1, description="Requests in one batch.")
     batch_window: int = Field(
-        default=1024,
+        default=512,
         ge=1,
-        description="Lines of batches that this process has under way at once.",
+        description="Lines of batches that this process has under way at once. With a batch of"
+        " 20,000 lines it grew by 50 to 61 MB with 1024, by 42 MB with 256.",
     )
     batch_window_bytes: int = Field(
         default=8 * 1024 * 1024, ge=1024, description="The same in bytes of requests."

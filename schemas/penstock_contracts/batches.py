@@ -1,6 +1,7 @@
 """Batches: one request, what is known of it since, and what happens to its lines.
 
             ┌──► failed (the input file cannot be used: `errors` says where and why)
+            │         ▲ (the input file has gone in the middle: finished lines are kept)
  validating ┼──► in_progress ──► finalizing ──► completed
             │         ├────────► finalizing ──► expired (not all lines ended in time)
             └─────────┴► cancelling ──────────► cancelled (finished lines are kept)

@@ -35,6 +35,13 @@ OF_FILES: Final = (
         "Check the id. Files of other users, deleted and expired files are not found.",
     ),
     ErrorKind(
+        "file_in_use",
+        409,
+        INVALID,
+        "A batch that is not over reads the file",
+        "Nothing was deleted. Wait for the end of the batch that the message names, or cancel it.",
+    ),
+    ErrorKind(
         "batch_not_found",
         404,
         INVALID,

@@ -10,8 +10,9 @@ import pytest
 from gateway.openai.files.form import FormLimits, FormReader, form_boundary
 from gateway.openai.files.sweeping import FileSweeper
 from penstock_contracts.topics import FILES
+from penstock_kit.batches.memory import MemoryShelf
 
-from tests.support.batches import form
+from tests.support.batches import BatchBench, chat_line, form, jsonl
 from tests.support.gateway import GatewayBench, MemoryFiles, Reply, make_bench, run_app
 
 
@@ -265,6 +266,61 @@ async def test_file_when_it_has_expired_then_not_found_and_swept_up() -> None:
     assert listed.json["data"] == []
     assert (early, await sweeper.sweep(), stored(bench)) == (0, 1, {})
     assert bench.kafka.records(FILES.name)[-1].value is None
+
+
+async def test_file_when_a_batch_still_reads_it_then_409_until_the_batch_is_over() -> None:
+    batches = BatchBench(await make_bench())
+    bench = batches.gateway
+    batch = await batches.batch(chat_line("a"))
+    file_id = (await batches.look(batch))["input_file_id"]
+    free = await batches.upload(b"{}")
+
+    refused = await bench.call("DELETE", f"/v1/files/{file_id}")
+    other = await bench.call("DELETE", f"/v1/files/{free}")
+    async with batches.worker():
+        await batches.run()
+    gone = await bench.call("DELETE", f"/v1/files/{file_id}")
+
+    assert (refused.status, refused.code) == (409, "file_in_use")
+    assert batch in refused.json["detail"]
+    assert refused.headers["x-should-retry"] == "false"
+    assert (other.status, gone.status) == (200, 200)
+    assert (await batches.look(batch))["status"] == "completed"
+
+
+async def test_file_when_batches_cannot_be_asked_then_it_is_not_deleted() -> None:
+    bench = await make_bench()
+    file_id = (await upload(bench, b"one")).json["id"]
+    shelf = bench.stores.batches
+    assert isinstance(shelf, MemoryShelf)
+    shelf.is_away = True
+
+    reply = await bench.call("DELETE", f"/v1/files/{file_id}")
+
+    assert (reply.status, reply.code) == (503, "table_unavailable")
+    assert list(stored(bench).values()) == [b"one"]
+
+
+async def test_file_when_it_expires_while_a_batch_reads_it_then_it_is_swept_up_afterwards() -> None:
+    batches = BatchBench(await make_bench())
+    bench = batches.gateway
+    hour = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    file_id = await batches.upload(jsonl(chat_line("a")), **hour)
+    batch = (await batches.create(file_id)).json["id"]
+    for _ in range(150):  # more than a sweep asks for at once
+        await batches.upload(b"{}", **hour)
+    (sweeper,) = bench.inside.sweepers
+    assert isinstance(sweeper, FileSweeper)
+
+    bench.clock.advance(timedelta(hours=2))
+    others = await sweeper.sweep()
+    async with batches.worker():
+        await batches.run()
+    state = await batches.look(batch)
+    afterwards = await sweeper.sweep()
+
+    assert (state["status"], state["request_counts"]["completed"]) == ("completed", 1)
+    assert (others, afterwards) == (150, 1)
 
 
 async def test_file_when_of_another_tenant_or_user_then_not_found() -> None:

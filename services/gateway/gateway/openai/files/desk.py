@@ -28,6 +28,7 @@ from penstock_kit.tenancy import TenantScope
 
 from gateway.errors import ApiError
 from gateway.openai.files.ids import FILE_PREFIX, issued
+from gateway.openai.files.in_use import FilesInUse
 from gateway.status import table_unavailable
 
 __all__ = ["FileDesk", "FileContents", "FilePage", "NewFile", "Taken"]
@@ -95,6 +96,7 @@ class FileDesk:
         *,
         contents: FileContents,
         shelf: Shelf,
+        in_use: FilesInUse,
         producer: Producer,
         ids: JobIds,
         clock: Clock,
@@ -102,6 +104,7 @@ class FileDesk:
     ) -> None:
         self._contents = contents
         self._shelf = shelf
+        self._in_use = in_use
         self._producer = producer
         self._ids = ids
         self._clock = clock
@@ -239,6 +242,24 @@ class FileDesk:
         return _chained(first, chunks)
 
     async def delete(self, file: FileRecord) -> None:
+        """Delete a file at its owner's wish.
+
+        Raises:
+            ApiError: file_in_use, table_unavailable; as `remove`.
+        """
+        try:
+            in_use = await self._in_use.of(file.tenant)
+        except TableAway as error:
+            raise table_unavailable(error) from error
+        if file.id in in_use:
+            message = (
+                f"{in_use[file.id]} still reads this file; wait until the batch is over, or "
+                "cancel it first."
+            )
+            raise ApiError("file_in_use", message, param="id")
+        await self.remove(file)
+
+    async def remove(self, file: FileRecord) -> None:
         """Delete the content, then say so in the log: what is gone is never promised.
 
         Raises:

@@ -110,9 +110,18 @@ FILES_SURFACE: Final = (
         path="/v1/files/{file_id}",
         handler="delete_file",
         summary="Delete a file",
-        about="The content is deleted before this answers.",
+        about=(
+            "The content is deleted before this answers. The input of a batch stays until the "
+            "batch is over."
+        ),
         parameters=(_FILE,),
         good=(Good(200, "It is gone.", FileDeletedBody),),
-        errors=(*_ONE, "blobs_unavailable", "broker_busy", "acceptance_unknown"),
+        errors=(
+            *_ONE,
+            "file_in_use",
+            "blobs_unavailable",
+            "broker_busy",
+            "acceptance_unknown",
+        ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Expired files leave the blob store and the log."""
+"""Expired files leave the blob store and the log; the input of a batch when the batch is over."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from penstock_kit.batches.shelf import Shelf
 from penstock_kit.clock import Clock
 from penstock_kit.ending import end_tasks
 from penstock_kit.jobs.view import TableAway
+from penstock_kit.tenancy import TenantScope
 
 from gateway.errors import ApiError
 from gateway.openai.files.desk import FileDesk
+from gateway.openai.files.in_use import FilesInUse
 
 __all__ = ["FileSweeper"]
 
@@ -23,14 +25,23 @@ log = structlog.get_logger(__name__)
 _EVERY = timedelta(minutes=5)
 _AT_ONCE = 100
 
+_Due = tuple[TenantScope, str]
+
 
 class FileSweeper:
     """A Part. Gateways that sweep at the same time do no harm: deleting works twice."""
 
     def __init__(
-        self, *, desk: FileDesk, shelf: Shelf, clock: Clock, every: timedelta = _EVERY
+        self,
+        *,
+        desk: FileDesk,
+        shelf: Shelf,
+        in_use: FilesInUse,
+        clock: Clock,
+        every: timedelta = _EVERY,
     ) -> None:
         self._desk = desk
+        self._in_use = in_use
         self._shelf = shelf
         self._clock = clock
         self._every_s = every.total_seconds()
@@ -55,15 +66,30 @@ class FileSweeper:
             ApiError: the blob store or the log is away.
         """
         count = 0
-        while due := await self._shelf.due(self._clock.now(), limit=_AT_ONCE):
+        kept: set[_Due] = set()
+        in_use: dict[str, dict[str, str]] = {}
+        while due := await self._due(kept):
             for scope, file_id in due:
-                value = await self._shelf.get(scope, file_id)
-                if value is None:
-                    await self._shelf.drop(scope, file_id)
-                    continue
-                await self._desk.delete(decode_model(FileRecord, value))
-                count += 1
+                if scope.tenant not in in_use:
+                    # Read once in a sweep: no new batch takes a file that has expired.
+                    in_use[scope.tenant] = await self._in_use.of(scope.tenant)
+                if file_id in in_use[scope.tenant]:
+                    kept.add((scope, file_id))
+                else:
+                    count += await self._remove(scope, file_id)
         return count
+
+    async def _due(self, kept: set[_Due]) -> list[_Due]:
+        due = await self._shelf.due(self._clock.now(), limit=_AT_ONCE + len(kept))
+        return [entry for entry in due if entry not in kept]
+
+    async def _remove(self, scope: TenantScope, file_id: str) -> int:
+        value = await self._shelf.get(scope, file_id)
+        if value is None:
+            await self._shelf.drop(scope, file_id)
+            return 0
+        await self._desk.remove(decode_model(FileRecord, value))
+        return 1
 
     async def _sweep_for_ever(self) -> None:
         while True:

@@ -6,6 +6,7 @@ from penstock_contracts.ids import JobIds
 
 from gateway.openai.files.desk import FileDesk
 from gateway.openai.files.endpoints import FileEndpoints
+from gateway.openai.files.in_use import FilesInUse
 from gateway.openai.files.stores import BatchStores
 from gateway.openai.files.sweeping import FileSweeper
 from gateway.openai.wiring import FrontDoor
@@ -19,6 +20,7 @@ def build_file_desk(door: FrontDoor, stores: BatchStores) -> FileDesk:
     return FileDesk(
         contents=stores.contents,
         shelf=stores.files,
+        in_use=FilesInUse(stores.batches),
         producer=native.producer,
         ids=JobIds(door.settings.auth.id_secret.get_secret_value().encode()),
         clock=native.clock,
@@ -28,7 +30,12 @@ def build_file_desk(door: FrontDoor, stores: BatchStores) -> FileDesk:
 
 def build_sweeper(door: FrontDoor, desk: FileDesk, stores: BatchStores) -> FileSweeper:
     """What deletes expired files."""
-    return FileSweeper(desk=desk, shelf=stores.files, clock=door.native.clock)
+    return FileSweeper(
+        desk=desk,
+        shelf=stores.files,
+        in_use=FilesInUse(stores.batches),
+        clock=door.native.clock,
+    )
 
 
 def build_files(door: FrontDoor, desk: FileDesk) -> FileEndpoints:

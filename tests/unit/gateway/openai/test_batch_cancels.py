@@ -107,8 +107,23 @@ async def test_batch_when_cancelled_while_it_is_looked_through_then_no_line_begi
 
     state = await batches.look(batch)
     assert (state["status"], state["in_progress_at"], state["errors"]) == ("cancelled", None, None)
+    assert state["request_counts"] == {"total": 40, "completed": 0, "failed": 40}
+    lines = await batches.content(state["error_file_id"])
+    assert {line["error"]["code"] for line in lines} == {"batch_cancelled"}
     assert batches.written() == []
-    assert [event.type for event in batches.events()] == ["batch.cancelling", "batch.cancelled"]
+    types = [event.type for event in batches.events()]
+    assert types == ["batch.cancelling", *["batch.line.failed"] * 40, "batch.cancelled"]
+
+
+async def test_batch_when_cancelled_and_its_file_is_unusable_then_cancelled_without_files() -> None:
+    batches = await bench()
+    batch = await batches.batch(chat_line("a"), chat_line("a"))
+    hear_of(batches, batch)
+
+    await batches.run()
+
+    state = await batches.look(batch)
+    assert (state["status"], state["error_file_id"]) == ("cancelled", None)
 
 
 async def test_batch_when_cancelled_before_its_turn_then_it_ends_without_one() -> None:

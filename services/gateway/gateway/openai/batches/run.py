@@ -119,26 +119,29 @@ class BatchRun:
         self._close("cancelled")
 
     async def _validated(self) -> bool:
-        """Look through the file and begin; False: the batch is over already."""
+        """Look through the file and begin; False: the batch is over already.
+
+        A batch that is called back meanwhile never begins: its lines are read to be named alone.
+        """
         report = await self._report()
-        if self._is_cancelled:
-            await self._finish()
-            return False
         if report.problems:
-            await self._journal.change(
-                BatchStatus.FAILED, errors=report.problems, failed_at=self._parts.clock.now()
-            )
-            log.info("batch.failed", batch=self._request.id, code=report.problems[0].code)
+            await (self._finish() if self._is_cancelled else self._refuse(report.problems))
             return False
+        now = self._parts.clock.now()
         self._counts = BatchCounts(total=report.total)
-        await self._journal.change(
-            BatchStatus.IN_PROGRESS,
-            counts=self._counts,
-            model=report.model,
-            in_progress_at=self._parts.clock.now(),
-        )
-        log.info("batch.began", batch=self._request.id, lines=report.total)
+        known: _Known = {"counts": self._counts, "model": report.model}
+        if self._is_cancelled:
+            await self._journal.change(BatchStatus.CANCELLING, cancelling_at=now, **known)
+        else:
+            await self._journal.change(BatchStatus.IN_PROGRESS, in_progress_at=now, **known)
+            log.info("batch.began", batch=self._request.id, lines=report.total)
         return True
+
+    async def _refuse(self, problems: list[BatchProblem]) -> None:
+        await self._journal.change(
+            BatchStatus.FAILED, errors=problems, failed_at=self._parts.clock.now()
+        )
+        log.info("batch.failed", batch=self._request.id, code=problems[0].code)
 
     async def _report(self) -> FileReport:
         checker = LineChecker(
@@ -146,7 +149,7 @@ class BatchRun:
         )
         limit = self._parts.limits.max_lines
         try:
-            async with aclosing(self._lines_until_cancelled()) as lines:
+            async with aclosing(self._lines()) as lines:
                 return await look_through(lines, checker, max_lines=limit)
         except Rejected:
             return FileReport(problems=[_input_gone()])
@@ -255,13 +258,6 @@ class BatchRun:
             self._parts.canceller.cancel_soon(self._principal, job)
         grace_s = self._parts.limits.grace.total_seconds()
         asyncio.get_running_loop().call_later(grace_s, self._watch.give_up)
-
-    async def _lines_until_cancelled(self) -> AsyncGenerator[list[RawLine], None]:
-        async with aclosing(self._lines()) as lines:
-            async for chunk in lines:
-                if self._is_cancelled:
-                    return
-                yield chunk
 
     async def _lines(self) -> AsyncGenerator[list[RawLine], None]:
         file = await self._input()

@@ -98,6 +98,37 @@ async def test_batch_when_its_gateway_is_killed_then_nothing_is_lost_or_called_t
     assert events[-1]["type"] == "batch.completed"
 
 
+async def test_batch_when_cancelled_while_it_waits_for_another_then_it_ends_at_once(
+    start_stack: StackStarter, provider: ProviderProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_GATEWAY__TENANT_BATCHES_AT_ONCE", "1")
+    stack = start_stack(providers=provider.providers)
+    async with client_of(stack) as client:
+        first = await batch_of(client, *(_line(str(number)) for number in range(2000)))
+        async with asyncio.timeout(60):
+            while (await client.batches.retrieve(first.id)).status != "in_progress":  # noqa: ASYNC110 - polled as users do
+                await asyncio.sleep(0.1)
+        waiting = await batch_of(client, _line("a"))
+        with pytest.raises(openai.ConflictError) as refused:
+            await client.files.delete(waiting.input_file_id)
+        cancelled = await client.batches.cancel(waiting.id)
+        looked = await client.batches.retrieve(waiting.id)
+        ended = await until_over(client, waiting)
+        meanwhile = await client.batches.retrieve(first.id)
+        gone = await client.files.delete(waiting.input_file_id)
+        await client.batches.cancel(first.id)
+        await until_over(client, first)
+
+    assert refused.value.code == "file_in_use"
+    assert cancelled.status == "cancelling"
+    assert looked.status in {"cancelling", "cancelled"}
+    assert ended.status == "cancelled"
+    assert ended.request_counts is not None
+    assert ended.request_counts.failed == 1
+    assert meanwhile.status == "in_progress"
+    assert gone.deleted is True
+
+
 async def test_files_and_batches_when_used_by_the_sdk_then_typed_objects_come_back(
     start_stack: StackStarter, provider: ProviderProcess
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from penstock_contracts.batches import BatchState, BatchStatus
@@ -68,20 +69,26 @@ class LineRun:
 
         What an earlier run has finished counts; what it has left running is called back.
         """
+        if not self._is_taken_over:
+            return self._unbegun(line)
         waiter = self._watch.begin(self._job(line))
         try:
             if not await self._is_known(waiter):
-                custom_id, reason = self._checker.custom_id(line), self._closing.reason
-                return aborted(line.number, custom_id, job=None, reason=reason or "expired")
+                return self._unbegun(line)
+            await self._call_back(waiter)
             read = await self._checker.reread(line)
-            if not waiter.is_settled:
-                self._parts.canceller.cancel_soon(self._principal, waiter.job)
             value = await self._watch.end_within(waiter)
         except LineFault as fault:
             return self._faulty(line, fault)
         finally:
             self._watch.end(waiter)
         return await self._finished(read, waiter.job, value)
+
+    async def _call_back(self, waiter: LineWaiter) -> None:
+        """Order the job's end, unless it is over; waits for room in the log."""
+        cancel_soon = self._parts.canceller.cancel_soon
+        while not waiter.is_settled and not cancel_soon(self._principal, waiter.job):  # noqa: ASYNC110 - no event tells of room in the log
+            await asyncio.sleep(PAUSE_S)
 
     async def _is_known(self, waiter: LineWaiter) -> bool:
         """Whether an earlier run has begun the line; if its job is over, the waiter is settled."""
@@ -127,6 +134,10 @@ class LineRun:
         if ending.status == "expired" or (ending.status == "cancelled" and reason is not None):
             return aborted(read.number, read.custom_id, job=job, reason=reason or "expired")
         return self._refused(read, job, ending.problem(), ending)
+
+    def _unbegun(self, line: RawLine) -> FinishedLine:
+        reason = self._closing.reason or "expired"
+        return aborted(line.number, self._checker.custom_id(line), job=None, reason=reason)
 
     def _answered(self, read: ReadLine, job: str, ending: Ending) -> FinishedLine:
         try:

@@ -45,7 +45,7 @@ class Lanes:
         self.waiting = records
         self.finished: list[Done | Dead] = []
 
-    def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
+    async def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
         taken = [record for record in self.waiting if match(record)]
         self.waiting = [record for record in self.waiting if record not in taken]
         return [delivery(record) for record in taken]

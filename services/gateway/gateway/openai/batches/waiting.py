@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Protocol
@@ -19,7 +20,6 @@ from penstock_contracts.dead import DeadReason
 from penstock_contracts.envelope import decode_event
 from penstock_contracts.errors import ContractError
 from penstock_kit.clock import Clock
-from penstock_kit.control import Cancel
 from penstock_kit.ending import end_tasks
 from penstock_kit.errors import Busy, Rejected, Retryable
 from penstock_kit.kafka.ports import Record
@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 _EVERY: Final = timedelta(seconds=2)
 """Between two looks at the clock, and at records that were read after their cancel."""
+_AFTER_LOOK_S: Final = 0.05
+"""Cancels come in crowds, most of them of other jobs: those of this time share the next look."""
 _PAUSE_S: Final = 1.0
 _AT_ONCE: Final = 8
 """Batches that are ended at once: one that is out of time is read to its last line for that."""
@@ -42,7 +44,7 @@ _AT_ONCE: Final = 8
 class WaitingRecords(Protocol):
     """The lanes, as far as taking records out needs them."""
 
-    def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
+    async def withdraw(self, match: Callable[[Record], bool]) -> list[Delivery]:
         """Take waiting records out."""
         ...
 
@@ -71,7 +73,8 @@ class WaitingBatches:
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._ending: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
-        cancels.on_cancel(self._on_cancel)
+        self._is_called = asyncio.Event()
+        cancels.on_cancel(lambda _cancel: self._is_called.set())
 
     async def start(self) -> None:
         """Begin."""
@@ -84,18 +87,8 @@ class WaitingBatches:
             await end_tasks(self._looking, *self._ending)
             self._looking = None
 
-    def look(self) -> None:
-        """Take out every batch that need not wait any longer."""
-        self._take(self._is_over)
-
-    def _on_cancel(self, cancel: Cancel) -> None:
-        key = (BATCH_PREFIX + cancel.job.removeprefix("job_")).encode()
-        self._take(lambda record: record.key == key and self._is_over(record))
-
-    def _take(self, match: Callable[[Record], bool]) -> None:
-        if self._looking is None:
-            return
-        for delivery in self._records.withdraw(match):
+    async def _look(self) -> None:
+        for delivery in await self._records.withdraw(self._is_over):
             task = asyncio.create_task(self._end(delivery), name="end a waiting batch")
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
@@ -130,8 +123,12 @@ class WaitingBatches:
 
     async def _look_for_ever(self) -> None:
         while True:
+            self._is_called.clear()
             try:
-                self.look()
+                await self._look()
             except Exception:  # the loop's edge: one bad turn must not keep batches waiting
                 log.exception("batches.look_failed")
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(_AFTER_LOOK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every_s):
+                    await self._is_called.wait()

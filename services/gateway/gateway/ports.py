@@ -53,6 +53,11 @@ class JoinedStream(Protocol):
         ...
 
     @property
+    def is_over(self) -> bool:
+        """Whether the job has ended in what is here or before: nothing goes into the sink."""
+        ...
+
+    @property
     def close(self) -> Callable[[], None]:
         """End the live part; works twice."""
         ...

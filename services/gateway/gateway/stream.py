@@ -95,7 +95,7 @@ class EventFollower:
                 first.insert(0, _SnapshotEvent.of(joined.snapshot))
             # Something goes out at once, so that the reader sees that the stream is open.
             yield b"".join(map(_event_frame, first)) or _PING
-            if first and _is_end(first[-1]):
+            if joined.is_over:
                 return
             async for frame in self._live(stream.mailbox, principal):
                 yield frame

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from penstock_contracts.events import JobStatus, Position
-from penstock_contracts.models import Fact
+from penstock_contracts.models import Fact, Timestamp
 from penstock_contracts.parts import BlobRef, Delta, JobError, Output, Usage
 
 __all__ = ["Snapshot"]
@@ -35,6 +35,9 @@ class Snapshot(Fact):
     output_ref: BlobRef | None = None
     error: JobError | None = None
     usage: Usage | None = None
+    model: str | None = Field(default=None, description="Which model answered, once completed.")
+    provider: str | None = Field(default=None, description="Who called it, once completed.")
+    at: Timestamp | None = Field(default=None, description="When the job ended.")
 
     @property
     def position(self) -> Position:

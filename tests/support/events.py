@@ -61,6 +61,7 @@ def event_fields(job: str, kind: str, place: str, *, text: str = "") -> dict[str
     if kind == "completed":
         choice = {"index": 0, "text": text, "finish_reason": "stop"}
         fields["output"] = {"kind": "chat", "choices": [choice]}
+        fields |= {"model": "small", "provider": "local"}
     return fields
 
 

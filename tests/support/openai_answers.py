@@ -33,14 +33,15 @@ class Worker:
         pieces = [TextDelta(text=one) if isinstance(one, str) else one for one in deltas]
         self._bench.feed(DeltaEvent(**self._next(), deltas=pieces))
 
-    def completes(self, *texts: str, choices: Sequence[Choice] | None = None) -> None:
+    def completes(
+        self, *texts: str, choices: Sequence[Choice] | None = None, model: str = "m"
+    ) -> None:
         told = choices or [
             Choice(index=index, text=text, finish_reason="stop") for index, text in enumerate(texts)
         ]
         usage = Usage(input_tokens=3, output_tokens=5)
-        self._bench.feed(
-            Completed(**self._next(), output=ChatOutput(choices=list(told)), usage=usage, model="m")
-        )
+        output = ChatOutput(choices=list(told))
+        self._bench.feed(Completed(**self._next(), output=output, usage=usage, model=model))
 
     def fails(self, **error: Any) -> None:
         told = {"type": "server_error", "code": "provider_failed", "message": "gave up", **error}

@@ -18,7 +18,7 @@ from penstock_kit.tail.tailed import TailedEvent
 from penstock_kit.telemetry.metrics import Metrics
 from penstock_kit.tenancy import TenantScope
 
-from tests.support.events import a_job, an_event
+from tests.support.events import AT, a_job, an_event
 from tests.support.recording import Recording
 
 ACME = TenantScope("acme")
@@ -286,6 +286,8 @@ async def test_join_when_job_has_ended_then_final_result_and_nothing_after(sourc
     assert joined.snapshot is not None
     assert joined.snapshot.status is JobStatus.COMPLETED
     assert joined.snapshot.output is not None
+    assert (joined.snapshot.at, joined.snapshot.model) == (AT, "small")
+    assert joined.snapshot.provider == "local"
     assert world.got == []
     assert world.streams.open_streams == 0
 

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
 """What bytes in the log that are no event of ours provoke; both decoders raise ValueErrors."""
-_ENDING_MEMBERS = ("output", "output_ref", "error", "usage")
+_ENDING_MEMBERS = ("output", "output_ref", "error", "usage", "model", "provider", "at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,8 @@ def _ended(job: str, pieces: Sequence[Piece]) -> Found:
 
 
 def _from_state(state: JobState) -> Snapshot:
+    # Only a completed event names a model; else the state tells which one was asked.
+    is_completed = state.status is JobStatus.COMPLETED
     return Snapshot(
         job=state.job,
         status=state.status,
@@ -150,4 +152,7 @@ def _from_state(state: JobState) -> Snapshot:
         output_ref=state.output_ref,
         error=state.error,
         usage=state.usage,
+        model=state.model if is_completed else None,
+        provider=state.provider if is_completed else None,
+        at=state.ended_at,
     )

@@ -71,8 +71,7 @@ def folded(bench: GatewayBench, job: str, text: str | None = None, **state: Any)
         tenant="acme",
         user="ann",
         task="chat",
-        created_at=now,
-        **{**members, **state},
+        **{"created_at": now, **members, **state},
     )
     return "resp_" + job[4:]
 
@@ -202,6 +201,34 @@ async def test_a_stored_response_is_fetched_as_it_was_answered(bench: GatewayBen
 
     assert reply.status == 200
     assert Response.model_validate(reply.json).output_text == "hello"
+
+
+@pytest.mark.parametrize("source", ["ring", "table"])
+async def test_key_when_its_response_is_over_gives_the_same_bytes(
+    bench: GatewayBench, source: str
+) -> None:
+    key = {"Idempotency-Key": "k1"}
+    call = OpenCall(bench, PATH, HELLO, headers=key)
+    job = await next_job(bench)
+    created_at = bench.clock.now()
+    bench.feed_written()
+    bench.clock.advance(timedelta(minutes=5))
+    worker = Worker(bench, job)
+    worker.starts()
+    worker.completes("hello", model="m-2026")
+    first = await call.end()
+    usage = Usage(input_tokens=3, output_tokens=5)
+    members = {"model": "m-2026", "usage": usage, "seq": 2, "ended_at": bench.clock.now()}
+    folded(bench, job, "hello", **members, created_at=created_at)
+    bench.clock.advance(timedelta(minutes=5))
+    if source == "table":
+        bench.hub._ring._jobs.clear()
+
+    again = await bench.call("POST", PATH, HELLO, headers=key)
+
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json["completed_at"] is not None
+    assert again.body.decode() == first
 
 
 async def test_what_is_not_stored_or_not_ones_own_is_not_found(bench: GatewayBench) -> None:

@@ -8,15 +8,16 @@ Every kind that there is stands in `error_kinds.REGISTRY`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from penstock_kit.errors import PenstockError
 
 from gateway.error_kinds import REGISTRY
 
-__all__ = ["PROBLEM_TYPE", "ApiError", "GatewayError", "problem_body"]
+__all__ = ["PROBLEM_TYPE", "ApiError", "GatewayError", "answered_with", "problem_body"]
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
@@ -58,6 +59,20 @@ class ApiError(GatewayError):
         self.kind = REGISTRY[code]
         self.detail = detail
         self.details = _Details(param, retry_after_s, headers or {}, members or {})
+
+    def add_headers(self, headers: Mapping[str, str]) -> None:
+        """Answer with these headers, too; those that it has already stay as they are."""
+        self.details = replace(self.details, headers={**headers, **self.details.headers})
+
+
+@contextmanager
+def answered_with(headers: Mapping[str, str]) -> Iterator[None]:
+    """Errors that are raised inside are answered with these headers, too."""
+    try:
+        yield
+    except ApiError as error:
+        error.add_headers(headers)
+        raise
 
 
 def problem_body(error: ApiError, *, instance: str) -> dict[str, Any]:

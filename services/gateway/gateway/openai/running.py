@@ -18,13 +18,13 @@ from starlette.requests import Request
 from gateway.admission.bodies import BodyBudget, BodyShare
 from gateway.callers import authenticated
 from gateway.cancel import Canceller
-from gateway.errors import ApiError
+from gateway.errors import ApiError, answered_with
 from gateway.http import named_headers, read_body
 from gateway.openai.asking import Ask, Follow, checked_job
 from gateway.openai.ending import Endings
 from gateway.openai.feed import Feed, FeedLimits
 from gateway.openai.object_ids import object_id
-from gateway.openai.under_way import Running, RunningLimits
+from gateway.openai.under_way import Running, RunningLimits, job_headers
 from gateway.parameters import cancel_after, check_content_type, idempotency_key
 from gateway.ports import Streams
 from gateway.status import JobReader
@@ -114,7 +114,8 @@ class Runner:
         feed = await self._feed(prepared, ask.follow)
         try:
             accepted = await self._submitter.accept(prepared)
-            created_at, model = await self._told(prepared, accepted, ask)
+            with answered_with(job_headers(accepted)):
+                created_at, model = await self._told(prepared, accepted, ask)
         except BaseException:
             feed.close()
             raise

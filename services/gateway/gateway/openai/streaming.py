@@ -58,7 +58,8 @@ class ChunkStreams:
         """
         pieces = _pieces(running, chunks)
         try:
-            first = await running.unless_gone(request.receive, _first_of(pieces))
+            with running.names_its_errors():
+                first = await running.unless_gone(request.receive, _first_of(pieces))
         except BaseException:
             running.close()
             raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from penstock_kit.auth.principal import Principal
 from penstock_kit.tenancy import TenantScope
 
 from gateway.cancel import Canceller
-from gateway.errors import ApiError
+from gateway.errors import ApiError, answered_with
 from gateway.http import ClientGoneError, Receive, until_gone
 from gateway.mailbox import Closing
 from gateway.openai.asking import Ask
@@ -23,7 +23,7 @@ from gateway.openai.feed import Feed, SnapshotItem, is_end
 from gateway.ports import StreamEvent
 from gateway.submit import Accepted
 
-__all__ = ["Running", "RunningLimits", "closed"]
+__all__ = ["Running", "RunningLimits", "closed", "job_headers"]
 
 T = TypeVar("T")
 
@@ -96,13 +96,21 @@ class Running:
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What every answer about the job carries: its id, and how the caller's limits stand."""
-        headers = [(b"x-penstock-job", self.job.encode())]
-        if self.accepted.is_replay:
-            headers.append((b"idempotent-replayed", b"true"))
-        headers += [
-            (name.encode(), value.encode()) for name, value in self.accepted.headers.items()
-        ]
-        return headers
+        told = job_headers(self.accepted)
+        return [(name.encode(), value.encode()) for name, value in told.items()]
+
+    def names_its_errors(self) -> AbstractContextManager[None]:
+        """Errors raised inside carry the same headers as any other answer about the job."""
+        return answered_with(job_headers(self.accepted))
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """For making a whole answer: errors name the job, and its stream is left in the end."""
+        try:
+            with self.names_its_errors():
+                yield
+        finally:
+            self.close()
 
     async def take(self, timeout_s: float) -> list[StreamEvent | SnapshotItem]:
         """What has happened to the job, in order; nothing after the time-out.
@@ -186,6 +194,14 @@ class Running:
             "or send the request again with its Idempotency-Key"
         )
         raise ApiError("still_running", message, members={"job": self.job})
+
+
+def job_headers(accepted: Accepted) -> dict[str, str]:
+    """What every answer about an accepted job carries, errors too."""
+    headers = {"x-penstock-job": accepted.job}
+    if accepted.is_replay:
+        headers["idempotent-replayed"] = "true"
+    return headers | accepted.headers
 
 
 def closed(reason: str, job: str) -> ApiError:

@@ -38,12 +38,11 @@ class ChatEndpoints:
         style = asked[0].style
         if style.is_streamed:
             return await self._streams.answer(request, running, _chunks(running, style))
-        try:
+        with running.answering():
             ending = await running.ended(request.receive)
-        finally:
-            running.close()
+            output = ending.completed_output()
         value = chat_object(
-            ending.completed_output(),
+            output,
             object_id=running.object_id,
             created=int(running.created_at.timestamp()),
             model=ending.model or running.model,

@@ -40,12 +40,11 @@ class CompletionEndpoints:
                 object_id=running.object_id, created=created, model=running.model, style=style
             )
             return await self._streams.answer(request, running, chunks)
-        try:
+        with running.answering():
             ending = await running.ended(request.receive)
-        finally:
-            running.close()
+            output = ending.completed_output()
         value = completion_object(
-            ending.completed_output(),
+            output,
             object_id=running.object_id,
             created=created,
             model=ending.model or running.model,

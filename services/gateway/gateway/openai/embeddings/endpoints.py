@@ -31,11 +31,9 @@ class EmbeddingEndpoints:
             return asked[0].ask
 
         running = await self._runner.begin(request, translate)
-        try:
+        with running.answering():
             ending = await running.ended(request.receive)
-        finally:
-            running.close()
-        output = ending.completed_output(field_of_input)
+            output = ending.completed_output(field_of_input)
         value = embedding_list(output, ending.usage, as_base64=asked[0].as_base64)
         return Answer.of(200, value, running.headers())
 

@@ -78,17 +78,16 @@ class ResponseEndpoints:
         facts = _facts(running, asked[0])
         if asked[0].is_streamed:
             events = ResponseEvents(facts)
-            return await self._streams.answer(
-                running, events, headers=running.headers(), on_close=running.close
-            )
-        try:
+            with running.names_its_errors():
+                return await self._streams.answer(
+                    running, events, headers=running.headers(), on_close=running.close
+                )
+        with running.answering():
             if asked[0].is_background:
                 return await _in_background(running, facts, preference)
             ending = await running.ended(request.receive)
-        finally:
-            running.close()
-        if ending.status != "cancelled":
-            ending.completed_output()  # or its error is the answer
+            if ending.status != "cancelled":
+                ending.completed_output()  # or its error is the answer
         return Answer.of(200, response_object(facts, _outcome(facts, ending)), running.headers())
 
     async def get_response(self, request: Request) -> Answer | StreamAnswer:

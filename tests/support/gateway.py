@@ -59,7 +59,15 @@ from tests.support.clock import HandClock
 from tests.support.waiting import until
 from tests.support.webhooks import MemoryEndpointLog
 
-__all__ = ["ID_SECRET", "GatewayBench", "OpenCall", "Reply", "gateway_settings", "make_bench"]
+__all__ = [
+    "ID_SECRET",
+    "GatewayBench",
+    "OpenCall",
+    "Reply",
+    "gateway_settings",
+    "make_bench",
+    "run_app",
+]
 
 ID_SECRET = "0123456789abcdef" * 4
 

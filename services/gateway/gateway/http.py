@@ -20,6 +20,7 @@ __all__ = [
     "Scope",
     "Send",
     "StreamAnswer",
+    "list_header",
     "named_headers",
     "problem",
     "read_body",
@@ -190,6 +191,14 @@ def named_headers(scope: Scope) -> Mapping[str, str]:
         }
         scope["penstock.headers"] = found
     return found
+
+
+def list_header(scope: Scope, name: str) -> str | None:
+    """All lines of a header whose value is a list, as one (RFC 9110, 5.3); None: there is none."""
+    if name not in named_headers(scope):
+        return None
+    raw = name.encode()
+    return ", ".join(value.decode("latin-1") for key, value in scope["headers"] if key == raw)
 
 
 async def read_body(

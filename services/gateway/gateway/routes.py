@@ -20,6 +20,7 @@ from gateway.http import (
     POLL_AFTER,
     Answer,
     StreamAnswer,
+    list_header,
     named_headers,
     read_body,
 )
@@ -92,7 +93,8 @@ class Endpoints:
         check_content_type(headers.get("content-type"))
         key = idempotency_key(headers.get("idempotency-key"))
         max_wait_s = int(self._limits.max_wait.total_seconds())
-        preference = read_preference(headers.get("prefer"), max_wait_s=max_wait_s)
+        prefer = list_header(request.scope, "prefer")
+        preference = read_preference(prefer, max_wait_s=max_wait_s)
         if not preference.wait_s:
             return self._accepted(await self._submit(request, principal, key), preference)
         return await self._submit_and_wait(request, principal, key, preference)

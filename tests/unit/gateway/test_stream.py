@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from penstock_contracts.events import Cancelled, Completed, DeltaEvent, JobStatu
 from penstock_contracts.parts import ChatOutput, Choice, TextDelta
 from penstock_contracts.state import JobState
 
-from tests.support.gateway import GatewayBench, OpenCall, make_bench
+from tests.support.gateway import GatewayBench, OpenCall, make_bench, run_app
 
 CHAT: dict[str, Any] = {"task": "chat", "input": "hi"}
 
@@ -215,6 +216,15 @@ async def test_wait_when_async_is_preferred_answers_202(bench: GatewayBench) -> 
 
     assert reply.status == 202
     assert reply.headers["preference-applied"] == "respond-async"
+
+
+async def test_wait_when_wishes_stand_in_several_lines_reads_them_all(bench: GatewayBench) -> None:
+    scope = bench.scope("POST", "/v1/jobs", headers={"content-type": "application/json"})
+    scope["headers"] += [(b"prefer", b"respond-async"), (b"prefer", b"handling=strict")]
+
+    reply = await run_app(bench.frame, scope, json.dumps(CHAT).encode())
+
+    assert (reply.status, reply.headers["preference-applied"]) == (202, "respond-async")
 
 
 async def test_wait_when_longer_than_allowed_is_cut(bench: GatewayBench) -> None:

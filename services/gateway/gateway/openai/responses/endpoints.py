@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from gateway.cancel import Canceller
 from gateway.errors import ApiError
-from gateway.http import POLL_AFTER, Answer, StreamAnswer, named_headers
+from gateway.http import POLL_AFTER, Answer, StreamAnswer, list_header
 from gateway.mailbox import Closing
 from gateway.openai.asking import Ask
 from gateway.openai.ending import Ending
@@ -66,7 +66,7 @@ class ResponseEndpoints:
 
     async def create_response(self, request: Request) -> Answer | StreamAnswer:
         """`POST /v1/responses`."""
-        prefer = named_headers(request.scope).get("prefer")
+        prefer = list_header(request.scope, "prefer")
         preference = read_preference(prefer, max_wait_s=self._max_wait_s)
         asked: list[ResponseAsk] = []
 

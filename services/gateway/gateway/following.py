@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 import orjson
@@ -110,12 +111,21 @@ class EventWatcher:
                 event.tenant,
                 event.user,
                 task,
-                self._clock.now(),
+                _instant(body.get("at")) or self._clock.now(),
                 body.get("model"),
                 priority,
                 body.get("demoted") is True,
             ),
         )
+
+
+def _instant(text: object) -> datetime | None:
+    """When the job was accepted, as its gateway says; None: it does not say so."""
+    try:
+        at = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return None if at.tzinfo is None else at
 
 
 def _task_of(value: bytes) -> str | None:

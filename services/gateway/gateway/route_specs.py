@@ -43,6 +43,7 @@ SUBMIT_ERRORS: Final = (
     "broker_busy",
     "acceptance_unknown",
     "blobs_unavailable",
+    "table_unavailable",
     *ALWAYS,
 )
 """What may keep any job out, whichever surface it comes through."""

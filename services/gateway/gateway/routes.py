@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import urlencode
 
+from penstock_contracts.state import JobState
 from penstock_kit.auth.principal import Authenticator, Principal
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.telemetry.tracing import child_of
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from gateway.admission.bodies import BodyBudget, BodyShare
 from gateway.callers import authenticated
 from gateway.cancel import Canceller
+from gateway.errors import answered_with
 from gateway.http import (
     EVENT_STREAM,
     POLL_AFTER,
@@ -36,7 +38,7 @@ from gateway.queueing import QueueLines
 from gateway.status import JobReader, table_unavailable
 from gateway.stream import EventFollower
 from gateway.submit import Accepted, Call, PreparedJob, Submitter
-from gateway.views import JobViews
+from gateway.views import JobViews, rfc3339
 from gateway.waiting import EndWaiter, EndWaiters, Preference, read_preference
 
 __all__ = ["Endpoints", "RouteLimits"]
@@ -96,7 +98,9 @@ class Endpoints:
         prefer = list_header(request.scope, "prefer")
         preference = read_preference(prefer, max_wait_s=max_wait_s)
         if not preference.wait_s:
-            return self._accepted(await self._submit(request, principal, key), preference)
+            accepted = await self._submit(request, principal, key)
+            earlier = await self._earlier(principal, accepted)
+            return self._accepted(accepted, earlier, preference)
         return await self._submit_and_wait(request, principal, key, preference)
 
     async def get_job(self, request: Request) -> Answer:
@@ -191,16 +195,26 @@ class Endpoints:
             ending = await waiter.end(preference.wait_s)
         finally:
             waiter.close()
+        earlier = await self._earlier(principal, accepted)
         if ending is None:
-            return self._accepted(accepted, preference)
+            return self._accepted(accepted, earlier, preference)
+        told = accepted if earlier is None else _as_told_first(accepted, earlier)
         view = self._views.ended(
-            job=accepted.job,
-            task=accepted.task,
-            created_text=accepted.created_text,
-            is_demoted=accepted.is_demoted,
+            job=told.job,
+            task=told.task,
+            created_text=told.created_text,
+            is_demoted=told.is_demoted,
             event=ending,
         )
         return Answer.of(200, view, _submit_headers(accepted, preference))
+
+    async def _earlier(self, principal: Principal, accepted: Accepted) -> JobState | None:
+        """A job whose key was used before, as it stands; None: it is new, or not known yet."""
+        if not accepted.is_replay:
+            return None
+        with answered_with(_job_headers(accepted)):
+            state = await self._reader.find_owned(principal, accepted.job)
+        return None if state.task is None else state
 
     async def _submit_watched(
         self, request: Request, principal: Principal, key: str | None
@@ -239,22 +253,43 @@ class Endpoints:
         )
         return self._submitter.prepare(call)
 
-    def _accepted(self, accepted: Accepted, preference: Preference) -> Answer:
+    def _accepted(
+        self, accepted: Accepted, earlier: JobState | None, preference: Preference
+    ) -> Answer:
+        headers = _submit_headers(accepted, preference)
+        figures = self._lines.figures(accepted.job)
+        if earlier is not None:
+            view = self._views.of_state(earlier, figures=figures, with_output=True)
+            is_over = earlier.status.is_terminal
+            return Answer.of(202, view, headers if is_over else [*headers, POLL_AFTER])
         view = self._views.accepted(
             job=accepted.job,
             task=accepted.task,
             created_text=accepted.created_text,
             is_demoted=accepted.is_demoted,
-            figures=self._lines.figures(accepted.job),
+            figures=figures,
         )
-        return Answer.of(202, view, [*_submit_headers(accepted, preference), POLL_AFTER])
+        return Answer.of(202, view, [*headers, POLL_AFTER])
+
+
+def _as_told_first(accepted: Accepted, earlier: JobState) -> Accepted:
+    created_at = earlier.created_at
+    return replace(
+        accepted,
+        created_text=accepted.created_text if created_at is None else rfc3339(created_at),
+        is_demoted=earlier.demoted is True,
+    )
 
 
 def _submit_headers(accepted: Accepted, preference: Preference) -> list[tuple[bytes, bytes]]:
-    headers = [(b"location", f"/v1/jobs/{accepted.job}".encode())]
-    if accepted.is_replay:
-        headers.append((b"idempotent-replayed", b"true"))
+    headers = _job_headers(accepted)
     if preference.applied is not None:
-        headers.append((b"preference-applied", preference.applied.encode()))
-    headers += [(name.encode(), value.encode()) for name, value in accepted.headers.items()]
-    return headers
+        headers["preference-applied"] = preference.applied
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+def _job_headers(accepted: Accepted) -> dict[str, str]:
+    headers = {"location": f"/v1/jobs/{accepted.job}"}
+    if accepted.is_replay:
+        headers["idempotent-replayed"] = "true"
+    return headers | accepted.headers

@@ -95,6 +95,18 @@ class JobReader:
             return _visible(state, principal)
         return self._by_id_alone(principal, job, away)
 
+    async def find_owned(self, principal: Principal, job: str) -> JobState:
+        """The same, after waiting a moment for whose job it is where only its id is known.
+
+        That is so if another gateway took it just now. `task` is None where it stays unknown.
+
+        Raises:
+            ApiError: as `find`.
+        """
+        return await once_folded(
+            lambda: self.find(principal, job), lambda state: state.task is not None
+        )
+
     async def _folded(self, scope: TenantScope, job: str) -> JobState | None:
         """The table's word. Whoever has seen a job end is not told afterwards that it runs."""
 

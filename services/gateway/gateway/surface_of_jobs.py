@@ -69,7 +69,7 @@ JOBS_SURFACE: Final = (
             ),
             Good(
                 202,
-                "The log has the job.",
+                "The log has the job; with a repeated key it is told as it stands.",
                 JobBody,
                 headers=(*_SUBMITTED, "openai-poll-after-ms"),
             ),

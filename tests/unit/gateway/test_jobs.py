@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from penstock_contracts.control import ControlAdapter
 from penstock_contracts.credentials import Scope
-from penstock_contracts.events import Cancelled, JobStatus
+from penstock_contracts.events import Cancelled, JobStatus, Queued
 from penstock_contracts.ids import JobIds, derived_job_id, new_uuid7
 from penstock_contracts.parts import BlobRef, JobError
 from penstock_contracts.state import JobState
@@ -79,6 +79,17 @@ async def test_get_when_another_gateway_issued_the_id_says_queued(bench: Gateway
     reply = await bench.call("GET", f"/v1/jobs/{issued_id(bench)}")
 
     assert (reply.status, reply.json["status"]) == (200, "queued")
+
+
+async def test_get_when_another_gateway_took_the_job_tells_when(bench: GatewayBench) -> None:
+    created_at = bench.clock.now()
+    job = issued_id(bench)
+    bench.clock.advance(timedelta(seconds=5))
+    bench.feed(Queued(job=job, attempt=0, seq=1, at=created_at, task="chat", user="ann"))
+
+    reply = await bench.call("GET", f"/v1/jobs/{job}")
+
+    assert datetime.fromisoformat(reply.json["created_at"]) == created_at
 
 
 async def test_get_when_job_is_not_the_callers_is_as_if_never_issued(bench: GatewayBench) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from penstock_contracts.events import Completed, JobStatus, Started
 from penstock_contracts.ids import JobIds
+from penstock_contracts.parts import ChatOutput, Choice, Usage
+from penstock_contracts.state import JobState
 from penstock_contracts.topics import EVENTS
 from penstock_kit.auth.producers import ProducerKeys
 from penstock_kit.intake import Intake
@@ -26,6 +30,25 @@ def requests(bench: GatewayBench, topic: str = "ai.chat.requests.v1") -> list[An
     secret = ID_SECRET.encode()
     intake = Intake(tasks=TaskCatalog.builtin(), ids=JobIds(secret), secrets=ProducerKeys(secret))
     return [intake.verify(record) for record in bench.kafka.records(topic)]
+
+
+def completed_state(bench: GatewayBench, job: str, *, created_at: str) -> JobState:
+    """A job of ann's as the table has it; it ended just now."""
+    return JobState(
+        job=job,
+        tenant="acme",
+        user="ann",
+        task="chat",
+        status=JobStatus.COMPLETED,
+        attempt=1,
+        seq=2,
+        model="m-2026",
+        provider="p",
+        created_at=datetime.fromisoformat(created_at),
+        ended_at=bench.clock.now(),
+        usage=Usage(input_tokens=3, output_tokens=5),
+        output=ChatOutput(choices=[Choice(index=0, text="hello", finish_reason="stop")]),
+    )
 
 
 async def test_submit_when_good_writes_one_verified_request(bench: GatewayBench) -> None:
@@ -87,6 +110,57 @@ async def test_submit_when_key_repeats_gives_the_same_job_once(bench: GatewayBen
     assert first.json["id"] == second.json["id"]
     assert second.headers["idempotent-replayed"] == "true"
     assert len(requests(bench)) == 1
+
+
+async def test_submit_when_key_repeats_tells_the_job_as_it_stands(bench: GatewayBench) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    first = await bench.call("POST", "/v1/jobs", CHAT, headers=headers)
+    job = str(first.json["id"])
+    bench.clock.advance(timedelta(minutes=5))
+    queued = await bench.call("POST", "/v1/jobs", CHAT, headers=headers)
+    bench.table.states[job] = completed_state(bench, job, created_at=first.json["created_at"])
+    bench.clock.advance(timedelta(minutes=5))
+
+    again = await bench.call("POST", "/v1/jobs", CHAT, headers=headers)
+
+    assert (queued.status, queued.json["status"]) == (202, "queued")
+    assert queued.json["created_at"] == first.json["created_at"]
+    assert queued.json["queue"] == first.json["queue"]
+    assert "openai-poll-after-ms" in queued.headers
+    assert again.status == 202
+    assert again.json == (await bench.call("GET", f"/v1/jobs/{job}")).json
+    assert again.json["created_at"] == first.json["created_at"]
+    assert (again.json["status"], again.json["model"]) == ("completed", "m-2026")
+    assert again.headers["location"] == f"/v1/jobs/{job}"
+    assert "openai-poll-after-ms" not in again.headers
+
+
+@pytest.mark.parametrize("source", ["ring", "table"])
+async def test_submit_when_a_held_one_repeats_after_the_end_gives_the_same_bytes(
+    bench: GatewayBench, source: str
+) -> None:
+    headers = {"Idempotency-Key": "order-1", "Prefer": "wait=5"}
+    waiting = asyncio.create_task(bench.call("POST", "/v1/jobs", CHAT, headers=headers))
+    job = await bench.written_job()
+    created_at = bench.clock.now().isoformat()
+    bench.clock.advance(timedelta(minutes=5))
+    state = completed_state(bench, job, created_at=created_at)
+    place = {"job": job, "attempt": 1, "at": bench.clock.now()}
+    bench.feed(Started(**place, seq=1, task="chat", worker="w"))
+    members = {"output": state.output, "usage": state.usage}
+    bench.feed(Completed(**place, seq=2, model="m-2026", provider="p", **members))
+    first = await waiting
+    bench.table.states[job] = state
+    bench.clock.advance(timedelta(minutes=5))
+    if source == "table":
+        bench.hub._ring._jobs.clear()
+
+    again = await bench.call("POST", "/v1/jobs", CHAT, headers=headers)
+
+    assert (first.status, again.status) == (200, 200)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json["ended_at"] is not None
+    assert again.body == first.body
 
 
 async def test_submit_when_key_comes_with_another_body_is_refused(bench: GatewayBench) -> None:

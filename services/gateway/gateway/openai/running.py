@@ -208,5 +208,5 @@ class Runner:
         event = prepared.event
         if not accepted.is_replay:
             return event.created_at, ask.model
-        state = await self._reader.find(event.principal, accepted.job)
+        state = await self._reader.find_owned(event.principal, accepted.job)
         return state.created_at or event.created_at, state.model or ask.model

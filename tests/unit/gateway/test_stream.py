@@ -74,17 +74,15 @@ async def test_events_when_resumed_goes_on_after_the_last_one(bench: GatewayBenc
     assert other.body == reply.body
 
 
-@pytest.mark.parametrize("is_folded", [False, True])
-async def test_events_when_resumed_at_the_end_end_at_once(
-    bench: GatewayBench, *, is_folded: bool
-) -> None:
+@pytest.mark.parametrize("source", ["ring", "table"])
+async def test_events_when_resumed_at_the_end_end_at_once(bench: GatewayBench, source: str) -> None:
     job = await submitted(bench)
     for event in (started(bench, job), delta(bench, job, 2), completed(bench, job, 3)):
         bench.feed(event)
-    if is_folded:
-        bench.table.states[job] = JobState(
-            job=job, tenant="acme", user="ann", status=JobStatus.COMPLETED, attempt=1, seq=3
-        )
+    bench.table.states[job] = JobState(
+        job=job, tenant="acme", user="ann", status=JobStatus.COMPLETED, attempt=1, seq=3
+    )
+    if source == "table":
         bench.hub._ring._jobs.clear()
 
     reply = await bench.call("GET", f"/v1/jobs/{job}/events", headers={"Last-Event-ID": "1-3"})

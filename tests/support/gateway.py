@@ -134,8 +134,10 @@ class MemoryTable:
         return []
 
     async def request(self, scope: TenantScope, job_id: str) -> KeptRequest | None:
-        del scope
         self._check()
+        state = self.states.get(job_id)
+        if state is not None and not scope.may_see(tenant=state.tenant, user=state.user):
+            return None
         kept = self.requests.get(job_id)
         if self.forgets_at_once:
             self.requests.clear()

@@ -35,7 +35,7 @@ from gateway.parameters import (
 )
 from gateway.ports import TicketDesk
 from gateway.queueing import QueueLines
-from gateway.status import JobReader, table_unavailable
+from gateway.status import JobReader, reading_scope, table_unavailable
 from gateway.stream import EventFollower
 from gateway.submit import Accepted, Call, PreparedJob, Submitter
 from gateway.views import JobViews, rfc3339
@@ -125,7 +125,8 @@ class Endpoints:
         principal = self._caller(request)
         after = asked_position(request)
         state = await self._reader.find(principal, request.path_params["job"])
-        stream = await self._follower.open(principal, state.job, after)
+        scope = reading_scope(principal, state)
+        stream = await self._follower.open(scope, state.job, after)
         return StreamAnswer(
             self._follower.frames(stream, principal),
             headers=EVENT_STREAM,
@@ -136,7 +137,7 @@ class Endpoints:
     async def cancel_job(self, request: Request) -> Answer:
         """`POST /v1/jobs/{job}/cancel`."""
         principal = self._caller(request)
-        state = await self._reader.find(principal, request.path_params["job"])
+        state = await self._reader.find_own(principal, request.path_params["job"])
         was_asked = await self._canceller.cancel(principal, state)
         view = self._views.of_state(
             state, figures=self._lines.figures(state.job), with_output=False

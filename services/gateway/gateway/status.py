@@ -21,10 +21,12 @@ from gateway.errors import ApiError
 from gateway.ports import Blobs
 from gateway.recent import RecentJobs
 
-__all__ = ["JobReader", "PageQuery", "table_unavailable"]
+__all__ = ["JobReader", "PageQuery", "reading_scope", "table_unavailable"]
 
 _NOT_FOUND = "no job of that id is visible to you; check the id and whose key you use"
 _UUID7 = 7
+_KNOWN_IN_S = 1.0
+"""The recorder folds a job within a fraction of that, unless it is away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +105,19 @@ class JobReader:
         Raises:
             ApiError: as `find`.
         """
-        return await once_folded(
-            lambda: self.find(principal, job), lambda state: state.task is not None
-        )
+        return await once_folded(lambda: self.find(principal, job), _is_known)
+
+    async def find_own(self, principal: Principal, job: str) -> JobState:
+        """The same, for what nobody may do to the job of another user.
+
+        Raises:
+            ApiError: as `find`; table_unavailable while nobody can tell whose job it is.
+        """
+        state = await self.find_owned(principal, job)
+        if not _is_known(state) and principal.scope.user is not None:
+            message = "it is not known yet whose job this is; ask again in a moment"
+            raise ApiError("table_unavailable", message, retry_after_s=_KNOWN_IN_S)
+        return state
 
     async def _folded(self, scope: TenantScope, job: str) -> JobState | None:
         """The table's word. Whoever has seen a job end is not told afterwards that it runs."""
@@ -191,10 +203,23 @@ async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[by
         yield chunk
 
 
+def reading_scope(principal: Principal, state: JobState) -> TenantScope:
+    """Where the events of a job that was found lie.
+
+    Whoever may see the job reads as the tenant: events of direct producers may carry no user. While
+    its id alone is known, the caller reads as itself: it may be the job of another user.
+    """
+    return TenantScope(principal.tenant) if _is_known(state) else principal.scope
+
+
 def table_unavailable(error: TableAway) -> ApiError:
     """The answer where only the table could tell."""
     message = "the job table cannot tell at the moment; jobs run on, ask again later"
     return ApiError("table_unavailable", message, retry_after_s=error.retry_after_s)
+
+
+def _is_known(state: JobState) -> bool:
+    return state.task is not None
 
 
 def _visible(state: JobState, principal: Principal) -> JobState:

@@ -73,11 +73,9 @@ class EventFollower:
         self._open: set[OpenStream] = set()
         self._is_draining = False
 
-    async def open(self, principal: Principal, job: str, after: Position | None) -> OpenStream:
-        """Join the stream of a job that the caller may see; `after` None begins with a snapshot."""
+    async def open(self, scope: TenantScope, job: str, after: Position | None) -> OpenStream:
+        """Join what the scope has of a job's stream; `after` None begins with a snapshot."""
         mailbox = Mailbox(max_events=self._limits.max_events, max_bytes=self._limits.max_bytes)
-        # Visibility was checked; events of direct producers may carry no user: the tenant reads.
-        scope = TenantScope(principal.tenant)
         joined = await self._streams.join(scope, job, after, _into(mailbox))
         stream = OpenStream(joined, mailbox, on_close=lambda: self._forget(stream))
         self._open.add(stream)

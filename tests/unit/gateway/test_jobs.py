@@ -17,7 +17,7 @@ from penstock_contracts.state import JobState
 from penstock_contracts.topics import CONTROL
 from penstock_kit.tenancy import TenantScope
 
-from tests.support.gateway import ID_SECRET, GatewayBench, make_bench
+from tests.support.gateway import ID_SECRET, GatewayBench, OpenCall, make_bench
 
 CHAT: dict[str, Any] = {"task": "chat", "input": "hi"}
 OUTPUT = {"kind": "chat", "choices": [{"index": 0, "text": "ho", "finish_reason": "stop"}]}
@@ -90,6 +90,56 @@ async def test_get_when_another_gateway_took_the_job_tells_when(bench: GatewayBe
     reply = await bench.call("GET", f"/v1/jobs/{job}")
 
     assert datetime.fromisoformat(reply.json["created_at"]) == created_at
+
+
+async def test_events_when_only_the_id_is_known_are_those_of_the_callers_own_job(
+    bench: GatewayBench,
+) -> None:
+    job = issued_id(bench)
+    owner = OpenCall(bench, f"/v1/jobs/{job}/events")
+    bench.key = bench.new_key(user="bob")
+    stranger = OpenCall(bench, f"/v1/jobs/{job}/events")
+    for stream in (owner, stranger):
+        await stream.until("event: snapshot")
+
+    bench.feed(Cancelled(job=job, attempt=1, seq=1, at=bench.clock.now(), by="ann"), user="ann")
+    told = await owner.end()
+    bench.follower.drain()
+
+    assert "event: cancelled" in told
+    assert "event: cancelled" not in await stranger.end()
+
+
+@pytest.mark.parametrize(("user", "status"), [("ann", 202), ("bob", 404)])
+async def test_cancel_when_only_the_id_is_known_waits_for_whose_job_it_is(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch, user: str, status: int
+) -> None:
+    job = issued_id(bench)
+    looked, look = asyncio.Event(), bench.table.get
+
+    async def get(scope: TenantScope, job_id: str) -> JobState | None:
+        state = await look(scope, job_id)
+        looked.set()
+        return state
+
+    monkeypatch.setattr(bench.table, "get", get)
+
+    key = bench.new_key(user=user)
+    asking = asyncio.create_task(bench.call("POST", f"/v1/jobs/{job}/cancel", key=key))
+    await looked.wait()
+    fold(bench, job, JobStatus.RUNNING)
+
+    assert (await asking).status == status
+    assert len(bench.kafka.records(CONTROL.name)) == (1 if user == "ann" else 0)
+
+
+async def test_cancel_when_it_stays_unknown_whose_job_it_is_does_nothing(
+    bench: GatewayBench,
+) -> None:
+    reply = await bench.call("POST", f"/v1/jobs/{issued_id(bench)}/cancel")
+
+    assert (reply.status, reply.code) == (503, "table_unavailable")
+    assert not bench.kafka.records(CONTROL.name)
 
 
 async def test_get_when_job_is_not_the_callers_is_as_if_never_issued(bench: GatewayBench) -> None:

@@ -97,7 +97,8 @@ class ResponseLookup:
             state = await self._visible(principal, job)
             if state is None:
                 return None
-            kept = await self._table.request(TenantScope(principal.tenant), job)
+            # In the caller's own scope: of a job that nobody had folded, the id alone was known.
+            kept = await self._table.request(principal.scope, job)
             kept = kept or await self._folded(principal, job)
         except TableAway as error:
             raise table_unavailable(error) from error
@@ -185,7 +186,7 @@ class ResponseLookup:
 
     async def _folded(self, principal: Principal, job: str) -> KeptRequest | None:
         """The request, once the table has the job; None: nothing was kept of it."""
-        scope = TenantScope(principal.tenant)
+        scope = principal.scope
 
         async def read() -> tuple[bool, KeptRequest | None]:
             is_there = await self._table.get(scope, job) is not None

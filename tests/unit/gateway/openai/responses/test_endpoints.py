@@ -15,6 +15,7 @@ from penstock_contracts.parts import ChatOutput, Choice, TextDelta, Usage
 from penstock_contracts.state import JobState
 from penstock_contracts.surface import KeptRequest
 from penstock_contracts.topics import CONTROL, EVENTS
+from penstock_kit.tenancy import TenantScope
 
 from tests.support.gateway import GatewayBench, OpenCall, Reply, make_bench
 from tests.support.openai_answers import Worker, chunks_of
@@ -242,6 +243,25 @@ async def test_what_is_not_stored_or_not_ones_own_is_not_found(bench: GatewayBen
         reply = await bench.call("GET", f"{PATH}/{mine}", key=key)
         assert is_error(reply, 404, "response_not_found")
     assert is_error(await bench.call("GET", f"{PATH}/resp_x"), 404, "response_not_found")
+
+
+@pytest.mark.parametrize(("user", "status"), [("ann", 200), ("bob", 404)])
+async def test_response_that_is_folded_while_it_is_looked_for_is_its_owners(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch, user: str, status: int
+) -> None:
+    response = await done(bench, HELLO, "hello")
+    bench.inside.recent._jobs.clear()
+    bench.inside.recent._ended.clear()
+    looks, look = iter([None]), bench.table.get
+
+    async def get(scope: TenantScope, job_id: str) -> JobState | None:
+        return next(looks, await look(scope, job_id))
+
+    monkeypatch.setattr(bench.table, "get", get)
+
+    reply = await bench.call("GET", f"{PATH}/{response}", key=bench.new_key(user=user))
+
+    assert reply.status == status
 
 
 async def test_a_stream_is_resumed_after_a_number(bench: GatewayBench) -> None:

@@ -204,9 +204,12 @@ async def test_job_table_when_away_while_lines_begin_then_no_line_fails() -> Non
 async def test_line_when_it_has_ended_and_its_previous_response_is_deleted_then_it_is_well() -> (
     None
 ):
+    """Also in JSON mode, where the input has to name the format."""
     batches = await bench(batch_window=16)
     previous = said_before(batches)
-    batch = await responses_batch(batches, response_line("a", previous_response_id=previous))
+    asked = {"input": "as JSON", "text": {"format": {"type": "json_object"}}}
+    line = response_line("a", previous_response_id=previous, **asked)
+    batch = await responses_batch(batches, line)
     (job,) = await left_by_its_gateway(batches, 1)
     for event in completed(job, "x"):
         batches.feed(event)
@@ -218,7 +221,7 @@ async def test_line_when_it_has_ended_and_its_previous_response_is_deleted_then_
 
     state = await batches.look(batch)
     assert state["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
-    (line,) = await batches.content(state["output_file_id"])
-    body = line["response"]["body"]
+    (told,) = await batches.content(state["output_file_id"])
+    body = told["response"]["body"]
     assert (body["object"], body["previous_response_id"]) == ("response", previous)
     assert body["output"][0]["content"][0]["text"] == "re: x"

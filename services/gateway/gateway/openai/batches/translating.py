@@ -131,7 +131,8 @@ def retell_responses(asks: ResponseAsks) -> Understand:
     """The same of lines that have become jobs: their answers echo what is asked, not the input."""
 
     async def understand(principal: Principal, body: dict[str, Any]) -> LineJob:
-        alone = {**body, "input": "-"}
+        # Any text in place of it that every format takes: JSON mode wants to see its name.
+        alone = {**body, "input": "json"}
         previous = alone.pop("previous_response_id", None)
         asked = await asks.read(Came(principal=principal, body=alone, key=None))
         named = {} if previous is None else {"previous_response_id": previous}

@@ -159,7 +159,7 @@ class ProblemError(BaseModel):
     message: str
     type: str
     param: str | None
-    code: str
+    code: str | None
 
 
 class ProblemBody(BaseModel):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from gateway.openai.moderations.categories import CATEGORIES
 from gateway.openai.moderations.checks import is_card_number, is_iban
+from gateway.openai.moderations.pace import Pace
 from gateway.openai.moderations.personal import personal_data
 from gateway.openai.moderations.ports import Verdict
 from gateway.openai.moderations.rules import BadRules, load_rules
@@ -97,8 +99,33 @@ async def test_match_when_it_lies_across_windows_of_a_long_text_is_found() -> No
         ("version 1.2.3 of 2026-11-21 at 12:30", {}),
     ],
 )
-def test_personal_data_is_counted_by_kind(text: str, found: dict[str, int]) -> None:
-    assert personal_data(text) == found
+async def test_personal_data_is_counted_by_kind(text: str, found: dict[str, int]) -> None:
+    assert await personal_data(text, Pace()) == found
+
+
+async def test_personal_data_when_it_lies_across_windows_is_counted_once() -> None:
+    for start in range(16_384 - 25, 16_384 + 5, 5):
+        text = "x" * start + " jane@example.org " + "y" * 20_000
+        assert await personal_data(text, Pace()) == {"email": 1}, start
+
+
+@pytest.mark.parametrize("texts", [["so it is " * 400] * 10, [""] * 200, ["so it is " * 4000]])
+async def test_judge_when_there_is_much_to_do_lets_others_have_their_turn(texts: list[str]) -> None:
+    """However the work is spread over texts: some turns for each 16 KiB searched."""
+    judging = asyncio.create_task(load_rules(None).judge(texts, model=None))
+    turns = 0
+    while not judging.done():
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns > 26 * sum(max(len(text), 256) for text in texts) // 16_384 // 2
+
+
+async def test_normalising_when_marks_stand_out_of_order_costs_no_square_of_the_text() -> None:
+    text = "a" + "\u0301\u0323" * 100_000
+
+    async with asyncio.timeout(30):
+        assert (await verdict(text)).flagged == frozenset()
 
 
 def test_check_digits_tell_numbers_apart() -> None:

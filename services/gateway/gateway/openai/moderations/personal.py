@@ -5,12 +5,17 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from gateway.openai.moderations.checks import is_card_number, is_iban
+from gateway.openai.moderations.pace import WINDOW, Pace
 
 __all__ = ["KINDS", "personal_data"]
+
+_LONGEST_MATCH: Final = 1024
+"""Searched beyond a window's end: more than an address, the longest of what has a length. A secret
+may be longer: its rest is none again, since it goes on without a gap."""
 
 _EMAIL: Final = re.compile(
     r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
@@ -37,6 +42,12 @@ def _is_card(text: str) -> bool:
     return is_card_number(re.sub(r"[ -]", "", text))
 
 
+def _begins_with_account(text: str) -> bool:
+    """Words in capitals after an account number are not part of it, so shorter ends count."""
+    parts = text.split(" ")
+    return any(is_iban("".join(parts[:end])) for end in range(len(parts), 0, -1))
+
+
 def _is_public_ip(text: str) -> bool:
     try:
         return ipaddress.IPv4Address(text).is_global
@@ -45,6 +56,7 @@ def _is_public_ip(text: str) -> bool:
 
 
 _SEEN: Final[tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...]] = (
+    ("iban", _IBAN, _begins_with_account),
     ("email", _EMAIL, _always),
     ("credit_card", _CARD, _is_card),
     ("us_ssn", _SSN, _always),
@@ -53,30 +65,28 @@ _SEEN: Final[tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...]] = (
     ("secret_key", _SECRET, _always),
 )
 
-KINDS: Final = ("iban", *(kind for kind, _, _ in _SEEN))
+KINDS: Final = tuple(kind for kind, _, _ in _SEEN)
 """Every kind that is looked for."""
 
 
-def personal_data(text: str) -> dict[str, int]:
+async def personal_data(text: str, pace: Pace) -> dict[str, int]:
     """How often each kind occurs; kinds that do not occur are absent. Never what was found."""
     found: Counter[str] = Counter()
-    accounts = sum(1 for _ in _accounts(text))
-    if accounts:
-        found["iban"] = accounts
     for kind, pattern, is_one in _SEEN:
-        hits = sum(1 for hit in pattern.finditer(text) if is_one(hit[0]))
-        if hits:
-            found[kind] = hits
+        async for hit in _hits(pattern, text, pace):
+            if is_one(hit):
+                found[kind] += 1
     return dict(found)
 
 
-def _accounts(text: str) -> Iterator[str]:
-    """Account numbers; words in capitals after one are not part of it, so shorter ends count."""
-    for hit in _IBAN.finditer(text):
-        parts = hit[0].split(" ")
-        while parts:
-            account = "".join(parts)
-            if is_iban(account):
-                yield account
+async def _hits(pattern: re.Pattern[str], text: str, pace: Pace) -> AsyncIterator[str]:
+    """What `finditer` finds, a window at a time."""
+    at = 0
+    for start in range(0, len(text), WINDOW):
+        await pace.did(min(len(text) - start, WINDOW))
+        end = start + WINDOW
+        for hit in pattern.finditer(text, max(at, start), end + _LONGEST_MATCH):
+            if hit.start() >= end:
                 break
-            parts.pop()
+            at = hit.end()
+            yield hit[0]

@@ -123,7 +123,7 @@ class Wire(asyncio.Protocol):
         """The client does not read as fast as we write."""
         self._is_paused = True
         if not self.is_closing:
-            self._set_timer(self._limits.stall_s, lambda: self._close_for(SLOW_CONSUMER))
+            self._watch_reader(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """The client has read most of it."""
@@ -292,6 +292,18 @@ class Wire(asyncio.Protocol):
         session, self._session = self._session, None
         if session is not None:
             session.on_gone()
+
+    def _watch_reader(self, unread_bytes: int) -> None:
+        """Close a client that reads nothing for too long; one that is only slow may go on."""
+
+        def look() -> None:
+            unread = self._transport.get_write_buffer_size()
+            if unread < unread_bytes:
+                self._watch_reader(unread)
+            else:
+                self._close_for(SLOW_CONSUMER)
+
+        self._set_timer(self._limits.stall_s, look)
 
     def _release(self) -> None:
         waiter, self._waiter = self._waiter, None

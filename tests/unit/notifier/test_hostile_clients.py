@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import orjson
 from websockets.asyncio.client import ClientConnection
@@ -41,6 +42,31 @@ async def test_reader_when_slow_then_closed_4408_and_others_are_served() -> None
 
         assert slow.connection.close_code == 4408
         assert heard == list(range(1, len(heard) + 1))
+
+
+class SlowTransport:
+    """A real transport whose client reads a little between two looks, then nothing more."""
+
+    def __init__(self, transport: asyncio.Transport, sizes: list[int]) -> None:
+        self._transport = transport
+        self.sizes = sizes
+
+    def get_write_buffer_size(self) -> int:
+        return self.sizes.pop(0) if len(self.sizes) > 1 else self.sizes[0]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+async def test_reader_when_slow_but_reading_then_closed_only_once_it_reads_nothing() -> None:
+    async with a_world(send_timeout="PT0.02S") as world, world.client() as client:
+        (wire,) = world.server._wires._wires
+        transport = SlowTransport(wire._transport, [900, 700, 500, 300, 100])
+        wire._transport = transport  # type: ignore[assignment]  # as far as a wire needs it
+        wire.pause_writing()
+
+        assert await next_of(client.connection, []) == 4408
+        assert transport.sizes == [100]
 
 
 async def next_of(connection: ClientConnection, heard: list[int]) -> int | None:

@@ -80,6 +80,23 @@ def test_ring_when_full_then_the_oldest_of_all_jobs_leaves() -> None:
     assert places(hub, a_job("two")) == ["1-1", "1-2"]
 
 
+def test_ring_when_a_job_is_forgotten_then_nothing_of_it_is_read_and_the_rest_stays() -> None:
+    hub = a_hub(max_events=4)
+    hub.feed(an_event("delta", "1-1", text="secret"))
+    hub.feed(an_event("delta", "1-1", job=a_job("two"), text="x"))
+
+    hub.forget("rival", a_job())
+    assert places(hub) == ["1-1"]
+    hub.forget("acme", a_job())
+    assert places(hub) == []
+    hub.feed(an_event("cancelled", "1-2"))
+    for seq in (2, 3, 4):
+        hub.feed(an_event("delta", f"1-{seq}", job=a_job("two"), text="x"))
+
+    assert places(hub) == ["1-2"]
+    assert places(hub, a_job("two")) == ["1-2", "1-3", "1-4"]
+
+
 def test_ring_when_bytes_are_over_then_the_oldest_leaves() -> None:
     hub = a_hub(max_bytes=6_000)
 

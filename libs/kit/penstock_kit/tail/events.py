@@ -186,7 +186,8 @@ class EventTail:
     def _hand_on(self, place: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         for record in records:
             if ("ce_type", _DELETED) in record.headers:
-                continue  # about a job's content, no part of its stream
+                self._forget(record)  # about a job's content, no part of its stream
+                continue
             try:
                 event = read_event(record.key, record.headers, record.value)
             except MalformedEvent as error:
@@ -198,6 +199,14 @@ class EventTail:
             self._hub.feed(event)
         self._metrics.events.inc(len(records))
         self._next[place] = records[-1].offset + 1
+
+    def _forget(self, record: ConsumerRecord) -> None:
+        headers = dict(record.headers)
+        job = (record.key or b"").decode(errors="replace")
+        tenant = (headers.get("ce_tenant") or b"").decode(errors="replace")
+        is_clear = headers.get("ce_subject") == record.key
+        if is_clear and (self._ids is None or may_belong(self._ids, job, tenant)):
+            self._hub.forget(tenant, job)
 
     async def _watch(self) -> None:
         """Ask where the log ends, notice new partitions, and find a reader that stands still."""

@@ -94,6 +94,10 @@ class EventHub:
         if subscribers:
             self._hand_on(event, tuple(subscribers))
 
+    def forget(self, tenant: str, job: str) -> None:
+        """The owner wants the job's content gone: nobody reads here what came until now."""
+        self._ring.forget(tenant, job)
+
     def subscribe(self, scope: TenantScope, job: str, sink: Sink) -> Subscription:
         """See `LiveEvents.subscribe`."""
         return Subscription(scope, sink, places=self._by_job, key=job)

@@ -65,6 +65,13 @@ class EventRing:
             self._drop_oldest()
         return True
 
+    def forget(self, tenant: str, job: str) -> None:
+        """Give nothing of the job away any more; what comes later is kept as usual.
+
+        What its events weigh is counted until they are the oldest.
+        """
+        self._jobs.pop((tenant, job), None)
+
     def recent(self, tenant: str, job: str) -> list[TailedEvent]:
         """What is kept of a tenant's job, in order."""
         return list(self._jobs.get((tenant, job), ()))
@@ -97,7 +104,9 @@ class EventRing:
         event = self._order.popleft()
         self._bytes -= _size(event)
         key = (event.tenant, event.job)
-        events = self._jobs[key]
+        events = self._jobs.get(key)
+        if not events or events[0] is not event:
+            return  # forgotten
         events.popleft()
         if not events:
             del self._jobs[key]

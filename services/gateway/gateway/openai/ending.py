@@ -58,6 +58,8 @@ class Ending:
         if self.status == "expired":
             message = "the job was not started before its deadline; nothing was charged"
             return ApiError("job_expired", message)
+        if self.status == "completed":
+            return ApiError("result_gone", "the result of this job is no longer stored")
         error = self.error or {}
         message = str(error.get("message") or "the job ended without a result")
         param = error.get("param")

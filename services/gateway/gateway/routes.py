@@ -16,7 +16,7 @@ from starlette.requests import Request
 from gateway.admission.bodies import BodyBudget, BodyShare
 from gateway.callers import authenticated
 from gateway.cancel import Canceller
-from gateway.errors import answered_with
+from gateway.errors import ApiError, answered_with
 from gateway.http import (
     EVENT_STREAM,
     POLL_AFTER,
@@ -213,8 +213,13 @@ class Endpoints:
         """A job whose key was used before, as it stands; None: it is new, or not known yet."""
         if not accepted.is_replay:
             return None
-        with answered_with(_job_headers(accepted)):
-            state = await self._reader.find_owned(principal, accepted.job)
+        try:
+            with answered_with(_job_headers(accepted)):
+                state = await self._reader.find_owned(principal, accepted.job)
+        except ApiError as error:
+            if error.kind.code == "table_unavailable":
+                return None  # the log has it, whether it can be looked up now or not
+            raise
         return None if state.task is None else state
 
     async def _submit_watched(

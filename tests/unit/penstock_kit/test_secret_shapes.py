@@ -90,6 +90,7 @@ def test_ordinary_prose_stays(text: str) -> None:
         *("Authorization: " + pad * 30_000 for pad in (" ", "a ", '\\"', "token ")),
         "password: " + "a" * 60_000 + " " + "b." * 3_000,
         'secret":' + "\\" * 60_000,
+        'secret=\\"' + "\\" * 60_000,
     ],
 )
 def test_text_made_to_take_long_takes_no_time(text: str) -> None:

@@ -37,8 +37,12 @@ __all__ = ["DrainCut", "Handler", "Lanes"]
 log = structlog.get_logger(__name__)
 
 _WATCH_S: Final = 1.0
-_LOOKED_AT: Final = 256
-"""Waiting records that are compared before others have the loop: well below a millisecond."""
+_LOOKED_AT: Final = 16
+"""Waiting records that are compared between two looks at the clock: each takes a microsecond, or a
+tenth of a millisecond if its envelope has to be read."""
+_LOOK_S: Final = 0.001
+_MOST_LOOKED_AT: Final = 256
+"""After so long, or so many, others have the loop."""
 
 
 class DrainCut(Retryable):
@@ -281,10 +285,14 @@ class Lanes:
         if self._pump is not None:
             waiting += self._pump.waiting
         matching: list[Entry] = []
-        for n in range(0, len(waiting), _LOOKED_AT):
-            some = waiting[n : n + _LOOKED_AT]
-            matching += [entry for entry in some if not entry.is_finished and match(entry.record)]
-            await asyncio.sleep(0)
+        clock = asyncio.get_running_loop().time
+        until = clock() + _LOOK_S
+        for count, entry in enumerate(waiting, 1):
+            if not entry.is_finished and match(entry.record):
+                matching.append(entry)
+            if not count % _LOOKED_AT and (not count % _MOST_LOOKED_AT or clock() > until):
+                await asyncio.sleep(0)
+                until = clock() + _LOOK_S
         return matching
 
     def on_failed(self, error: Fatal) -> None:

@@ -47,7 +47,7 @@ _PROSE: Final = (
 def _quoted(least: int) -> str:
     """A value after its opening quote, which stays as the closing one does, spaces included."""
     return (
-        rf"""(?<=\\")(?:(?!\\+")[^\n]){{{least},}}|(?<!\\)(?<=")(?:[^"\\\n]|\\.){{{least},}}"""
+        rf"""(?<=\\")(?:[^\\\n]|\\++(?!")){{{least},}}|(?<!\\)(?<=")(?:[^"\\\n]|\\.){{{least},}}"""
         rf"""|(?<=')(?:[^'\\\n]|\\.){{{least},}}"""
     )
 

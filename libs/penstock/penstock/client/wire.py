@@ -145,7 +145,9 @@ def raise_for_error(response: httpx2.Response) -> None:
     try:
         body = orjson.loads(response.content)
         problem = body["error"]
-        message, code = str(problem["message"]), str(problem["code"])
+        # OpenAI's contradictions have no code; the problem's own type always names the kind.
+        kind_name = str(body["type"]).rpartition(":")[2]
+        message, code = str(problem["message"]), str(problem["code"] or kind_name)
     except (ValueError, KeyError, TypeError):
         raise _not_penstock(response) from None
     kind = {401: NotAuthorized, 403: NotAuthorized, 404: NotFound}.get(

@@ -39,7 +39,7 @@ def check_strict(name: str, schema: Mapping[str, Any], *, code: str, at: str) ->
 def _fault(schema: Mapping[str, Any], *, is_strict: bool) -> str | None:
     kind = schema.get("type")
     if kind != "object":
-        shown = str(kind)[:_MAX_QUOTED_CHARS]
+        shown = kind[:_MAX_QUOTED_CHARS] if isinstance(kind, str) else "None"
         return f"""schema must be a JSON Schema of 'type: "object"', got 'type: "{shown}"'."""
     if not is_strict:
         return None
@@ -71,8 +71,11 @@ def _loose(part: Mapping[str, Any], context: _Context) -> str | None:
     where = f"In context=({', '.join(repr(step[:_MAX_QUOTED_CHARS]) for step in context)})"
     if part.get("additionalProperties") is not False:
         return f"{where}, 'additionalProperties' is required to be supplied and to be false."
-    required = part.get("required") or ()
-    missing = next((key for key in properties or () if key not in required), None)
+    if not isinstance(properties, dict | None):
+        return f"{where}, 'properties' is required to be an object."
+    required = part.get("required")
+    named = {key for key in required if isinstance(key, str)} if isinstance(required, list) else ()
+    missing = next((key for key in properties or () if key not in named), None)
     if missing is None:
         return None
     return (

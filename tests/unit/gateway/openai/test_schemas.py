@@ -35,6 +35,11 @@ PARTIAL = {**closed(a=TEXT, b=TEXT), "required": ["a"]}
         (PARTIAL, "including every key in properties. Missing 'b'."),
         ({"type": "array", "items": TEXT}, """'type: "object"', got 'type: "array"'."""),
         ({"properties": {}}, """got 'type: "None"'."""),
+        ({"type": ["object"]}, """got 'type: "None"'."""),
+        ({**closed(), "properties": 7}, "'properties' is required to be an object"),
+        ({**closed(), "properties": ["a"]}, "'properties' is required to be an object"),
+        ({**closed(a=TEXT), "required": 5}, "Missing 'a'."),
+        ({**closed(a=TEXT), "required": [["a"]]}, "Missing 'a'."),
     ],
 )
 def test_schema_with_loose_ends_is_refused_where_strict(schema: dict[str, Any], said: str) -> None:
@@ -53,6 +58,14 @@ def test_schema_with_loose_ends_is_refused_where_strict(schema: dict[str, Any], 
 def test_schema_without_loose_ends_is_taken(schema: dict[str, Any]) -> None:
     check_strict("x", schema, code="invalid_json_schema", at="schema")
     check_parameters("f", schema, is_strict=True)
+
+
+def test_schema_of_many_properties_is_read_in_one_pass() -> None:
+    """Else a body of a megabyte holds the loop for half a minute."""
+    names = [f"p{number}" for number in range(60_000)]
+    schema = {**closed(**dict.fromkeys(names, TEXT)), "required": names[::-1]}
+
+    check_strict("x", schema, code="invalid_json_schema", at="schema")
 
 
 def test_parameters_that_are_not_strict_need_only_be_an_object() -> None:

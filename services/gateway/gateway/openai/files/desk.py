@@ -247,6 +247,11 @@ class FileDesk:
         Raises:
             ApiError: file_in_use, table_unavailable; as `remove`.
         """
+        if file.purpose is FilePurpose.BATCH:
+            await self._require_unused(file)
+        await self.remove(file)
+
+    async def _require_unused(self, file: FileRecord) -> None:
         try:
             in_use = await self._in_use.of(file.tenant)
         except TableAway as error:
@@ -257,7 +262,6 @@ class FileDesk:
                 "cancel it first."
             )
             raise ApiError("file_in_use", message, param="id")
-        await self.remove(file)
 
     async def remove(self, file: FileRecord) -> None:
         """Delete the content, then say so in the log: what is gone is never promised.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from gateway.openai.strict import BODY_ERRORS
@@ -45,6 +46,18 @@ _WRITTEN: Final = (
     "gateway_busy",
     *BODY_ERRORS,
     "broker_busy",
+)
+
+_CHANGE: Final = RouteSpec(
+    method="PATCH",
+    path=_ONE,
+    handler="update_webhook_endpoint",
+    summary="Change a webhook endpoint",
+    about="Members that are left out stay. `enabled: true` also ends a suspension.",
+    body=UpdateWebhookEndpoint,
+    parameters=(_ENDPOINT,),
+    good=(Good(200, "The endpoint as it is now.", WebhookEndpointObject),),
+    errors=(*_KNOWN, *_WRITTEN),
 )
 
 WEBHOOKS_SURFACE: Final = (
@@ -109,27 +122,13 @@ WEBHOOKS_SURFACE: Final = (
         good=(Good(200, "The endpoint.", WebhookEndpointObject),),
         errors=(*_KNOWN, "broker_busy"),
     ),
-    RouteSpec(
-        method="PATCH",
-        path=_ONE,
-        handler="update_webhook_endpoint",
-        summary="Change a webhook endpoint",
-        about="Members that are left out stay. `enabled: true` also ends a suspension.",
-        body=UpdateWebhookEndpoint,
-        parameters=(_ENDPOINT,),
-        good=(Good(200, "The endpoint as it is now.", WebhookEndpointObject),),
-        errors=(*_KNOWN, *_WRITTEN),
-    ),
-    RouteSpec(
+    _CHANGE,
+    replace(
+        _CHANGE,
         method="POST",
-        path=_ONE,
         handler="modify_webhook_endpoint",
         summary="Change a webhook endpoint, as the OpenAI SDK does",
         about="The same as PATCH.",
-        body=UpdateWebhookEndpoint,
-        parameters=(_ENDPOINT,),
-        good=(Good(200, "The endpoint as it is now.", WebhookEndpointObject),),
-        errors=(*_KNOWN, *_WRITTEN),
     ),
     RouteSpec(
         method="DELETE",

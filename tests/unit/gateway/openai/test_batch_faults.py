@@ -35,6 +35,16 @@ async def left_by_its_gateway(batches: BatchBench, count: int) -> list[str]:
     return jobs
 
 
+async def in_the_middle(batches: BatchBench) -> tuple[str, asyncio.Task[None], MemoryFiles]:
+    """A batch of forty lines of which sixteen are under way, its run, and where its file is."""
+    batch = await batches.batch(*(chat_line(str(number), "x" * 500) for number in range(40)))
+    running = asyncio.create_task(batches.run())
+    await batches.until_written(16)
+    contents = batches.gateway.stores.contents
+    assert isinstance(contents, MemoryFiles)
+    return batch, running, contents
+
+
 async def test_cancel_when_no_gateway_runs_the_batch_then_the_next_one_calls_its_jobs_back() -> (
     None
 ):
@@ -63,11 +73,7 @@ async def test_input_file_when_it_vanishes_in_the_middle_then_failed_and_what_en
     None
 ):
     batches = await bench(batch_window=16)
-    batch = await batches.batch(*(chat_line(str(number), "x" * 500) for number in range(40)))
-    running = asyncio.create_task(batches.run())
-    await batches.until_written(16)
-    contents = batches.gateway.stores.contents
-    assert isinstance(contents, MemoryFiles)
+    batch, running, contents = await in_the_middle(batches)
     contents.stored.clear()
 
     async with batches.worker():
@@ -111,11 +117,7 @@ async def test_input_file_when_gone_before_another_gateway_goes_on_then_counts_a
 
 async def test_file_store_when_away_in_the_middle_then_the_batch_waits_for_it() -> None:
     batches = await bench(batch_window=16)
-    batch = await batches.batch(*(chat_line(str(number), "x" * 500) for number in range(40)))
-    running = asyncio.create_task(batches.run())
-    await batches.until_written(16)
-    contents = batches.gateway.stores.contents
-    assert isinstance(contents, MemoryFiles)
+    batch, running, contents = await in_the_middle(batches)
     contents.is_away = True
 
     async with batches.worker():

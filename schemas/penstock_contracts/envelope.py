@@ -18,6 +18,7 @@ from typing import Any
 from penstock_contracts.codec import decode_json, dumps
 from penstock_contracts.errors import NotACloudEvent
 from penstock_contracts.mac import hmac_sha256
+from penstock_contracts.replies import CORRELATION_ID, REPLY_TO, ReplyAddress
 
 __all__ = [
     "CONTENT_TYPE",
@@ -37,6 +38,9 @@ _REQUIRED = ("id", "source", "type")
 _CORE = ("id", "source", "type", "time", "subject")
 _EXTENSIONS = ("tenant", "user", "attempt", "seq", "priority", "deadline", "producer", "signature")
 _TRACE = ("traceparent", "tracestate")
+_PLAIN = ("content-type", *_TRACE, REPLY_TO)
+"""Headers of text that we read and that are no attributes."""
+_ANY_BYTES = "surrogateescape"
 _MAX_ATTRIBUTE_CHARS = 1024
 _MAX_DIGITS = 10
 
@@ -46,7 +50,9 @@ class Envelope:
     """The context attributes of one event; `data` travels beside it as bytes of JSON.
 
     `attempt` and `seq` place a job event in its stream. `producer` and `signature` prove who may
-    speak for the tenant. `extra` keeps attributes that we do not know, so that relays lose nothing.
+    speak for the tenant. `reply` is where the producer of a job wants to hear of its end; its two
+    headers are no attributes, in either mode. `extra` keeps attributes that we do not know, so that
+    relays lose nothing.
     """
 
     id: str
@@ -64,6 +70,7 @@ class Envelope:
     signature: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    reply: ReplyAddress | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,6 +93,8 @@ def encode_headers(envelope: Envelope) -> Headers:
     headers.extend(
         (name, value.encode()) for name in _TRACE if (value := getattr(envelope, name)) is not None
     )
+    if envelope.reply is not None:
+        headers.extend(_reply_headers(envelope.reply))
     return headers
 
 
@@ -148,7 +157,9 @@ def _decode_headers(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, st
         try:
             named[name.lower()] = raw.decode()
         except UnicodeDecodeError:
-            if name.startswith("ce_") or name in ("content-type", *_TRACE):
+            if name == CORRELATION_ID:  # any bytes; they are given back as they came
+                named[name] = raw.decode(errors=_ANY_BYTES)
+            elif name.startswith("ce_") or name in _PLAIN:
                 raise NotACloudEvent(f"header {name[:40]!r} is not UTF-8") from None
     return named
 
@@ -208,12 +219,24 @@ def _envelope(attributes: dict[str, str], named: dict[str, str], content_type: A
         signature=attributes.get("signature"),
         traceparent=named.get("traceparent") or attributes.get("traceparent"),
         tracestate=named.get("tracestate") or attributes.get("tracestate"),
+        reply=_reply(named) if REPLY_TO in named else None,
         extra={
             name: text
             for name, text in attributes.items()
             if name not in known and name not in _TRACE
         },
     )
+
+
+def _reply(named: Mapping[str, str]) -> ReplyAddress:
+    return ReplyAddress(named[REPLY_TO], named.get(CORRELATION_ID))
+
+
+def _reply_headers(reply: ReplyAddress) -> Headers:
+    headers = [(REPLY_TO, reply.topic.encode())]
+    if reply.correlation is not None:
+        headers.append((CORRELATION_ID, reply.correlation.encode(errors=_ANY_BYTES)))
+    return headers
 
 
 def _check_attributes(attributes: dict[str, str], content_type: Any) -> None:

@@ -3,7 +3,8 @@
 ContractError
 ├── NotACloudEvent     headers or structured body do not form a CloudEvents 1.0 event
 ├── MalformedJson      the value is no JSON that we accept (syntax, NaN, depth, size, encoding)
-└── SchemaMismatch     JSON, but not of the model that its type names
+├── SchemaMismatch     JSON, but not of the model that its type names
+└── BadReplyTo         asks for a reply where none may be written (`replies`)
 """
 
 from __future__ import annotations

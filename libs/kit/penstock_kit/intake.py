@@ -12,6 +12,7 @@ from penstock_contracts.envelope import Envelope, decode_event, signature_is_val
 from penstock_contracts.errors import ContractError
 from penstock_contracts.ids import JobIds, derived_job_id
 from penstock_contracts.models import Identifier
+from penstock_contracts.replies import ReplyAddress
 from penstock_contracts.requests import Charge, JobRequest, TaskKind
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,7 +21,15 @@ from penstock_kit.kafka.ports import Record
 from penstock_kit.tasks import TaskCatalog, TaskType
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["Intake", "ProducerSecrets", "RejectedJob", "Sender", "VerifiedRequest", "surface_of"]
+__all__ = [
+    "Intake",
+    "ProducerSecrets",
+    "RejectedJob",
+    "Sender",
+    "VerifiedRequest",
+    "reply_of",
+    "surface_of",
+]
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
 
@@ -66,6 +75,17 @@ def surface_of(owned: VerifiedRequest | Sender) -> str | None:
     """
     surface = None if isinstance(owned, Sender) else owned.request.surface
     return None if surface is None or not surface.told else surface.kind
+
+
+def reply_of(owned: VerifiedRequest | Sender) -> ReplyAddress | None:
+    """Where the job's end is replied to; None: nowhere, or its request may not be replied to."""
+    reply = owned.envelope.reply
+    try:
+        if reply is not None:
+            reply.check(owned.tenant)
+    except ContractError:
+        return None
+    return reply
 
 
 class RejectedJob(Rejected):
@@ -117,7 +137,7 @@ class Intake:
             raise Rejected(str(error), code=error.code, field=error.field) from error
         job = self._job_id(envelope, tenant)
         try:
-            request = _request(data)
+            request = _request(data, envelope, tenant)
             task_type = self._task_type(request, topic or record.topic)
         except Rejected as error:
             sender = Sender(job, tenant, _user(envelope), envelope)
@@ -205,8 +225,10 @@ class Intake:
         return task_type
 
 
-def _request(data: bytes) -> JobRequest:
+def _request(data: bytes, envelope: Envelope, tenant: str) -> JobRequest:
     try:
+        if envelope.reply is not None:
+            envelope.reply.check(tenant)
         return decode_model(JobRequest, data)
     except ContractError as error:
         raise Rejected(str(error), code=error.code, field=error.field) from error

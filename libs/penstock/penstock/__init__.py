@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock.client import AsyncClient, Client, Transcript
-    from penstock.producing import EventProducer, ProducerIdentity, SyncEventProducer
+    from penstock.producing import (
+        EventProducer,
+        ProducerIdentity,
+        ReplyAddress,
+        SyncEventProducer,
+        reply_topic,
+    )
 
 __all__ = [
     "AsyncClient",
     "Client",
     "EventProducer",
     "ProducerIdentity",
+    "ReplyAddress",
     "SyncEventProducer",
     "Transcript",
+    "reply_topic",
 ]
 
 _CLIENTS = {"AsyncClient", "Client", "Transcript"}

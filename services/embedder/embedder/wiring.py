@@ -17,7 +17,7 @@ from penstock_kit.blobs.store import BlobStore
 from penstock_kit.clock import SystemClock
 from penstock_kit.control import ControlBoard
 from penstock_kit.errors import Fatal
-from penstock_kit.intake import Intake, Sender, VerifiedRequest, surface_of
+from penstock_kit.intake import Intake, Sender, VerifiedRequest, reply_of, surface_of
 from penstock_kit.jobs.attempts import Attempts
 from penstock_kit.jobs.cancelling import RunningJobs
 from penstock_kit.jobs.emitter import JobEmitter
@@ -211,6 +211,7 @@ def _handler_parts(
             source=SOURCE,
             trace=trace,
             surface=surface_of(request),
+            reply=reply_of(request),
         )
 
     def on_ended(request: VerifiedRequest, status: JobStatus) -> None:

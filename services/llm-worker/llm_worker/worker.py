@@ -13,7 +13,7 @@ from penstock_kit.blobs.store import BlobStore
 from penstock_kit.clock import Clock
 from penstock_kit.control import Cancel
 from penstock_kit.errors import Fatal
-from penstock_kit.intake import Intake, Sender, VerifiedRequest, surface_of
+from penstock_kit.intake import Intake, Sender, VerifiedRequest, reply_of, surface_of
 from penstock_kit.jobs.cancelling import CancelBoard, RunningJobs
 from penstock_kit.jobs.emitter import JobEmitter
 from penstock_kit.jobs.handling import JobHandler
@@ -154,6 +154,7 @@ def _handler_parts(around: Surroundings, running: RunningJobs, metrics: LlmMetri
             source=SOURCE,
             trace=trace,
             surface=surface_of(owned),
+            reply=reply_of(owned),
         )
 
     def on_ended(request: VerifiedRequest, status: JobStatus) -> None:

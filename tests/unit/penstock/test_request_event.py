@@ -3,13 +3,14 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from penstock import ProducerIdentity
+from penstock import ProducerIdentity, ReplyAddress, reply_topic
 from penstock.producing import request_event
 from penstock_contracts.errors import SchemaMismatch
 from penstock_contracts.ids import JobIds, derived_job_id
+from penstock_contracts.replies import BadReplyTo
 from penstock_kit.auth.producers import producer_secret
 from penstock_kit.errors import Rejected
-from penstock_kit.intake import Intake
+from penstock_kit.intake import Intake, reply_of
 from penstock_kit.kafka.ports import OutRecord, Record
 from penstock_kit.tasks import TaskCatalog
 
@@ -93,3 +94,17 @@ def test_member_that_older_workers_do_not_know_is_written_only_where_it_was_give
 
     assert b"streamed" not in (plain.record.value or b"")
     assert _intake().verify(_read(unstreamed.record)).request.streamed is False
+
+
+def test_event_that_asks_for_a_reply_says_where() -> None:
+    reply = ReplyAddress(reply_topic("billing", "acme"), "call-7")
+    event = request_event(IDENTITY, "chat", CHAT, event_id="4711", now=NOW, reply=reply)
+
+    assert reply_of(_intake().verify(_read(event.record))) == reply
+
+
+def test_event_that_asks_for_a_reply_elsewhere_is_not_made() -> None:
+    elsewhere = ReplyAddress("ai.replies.billing.beta")
+
+    with pytest.raises(BadReplyTo):
+        request_event(IDENTITY, "chat", CHAT, event_id="4711", now=NOW, reply=elsewhere)

@@ -13,6 +13,7 @@ from penstock_contracts.envelope import (
     signature_is_valid,
 )
 from penstock_contracts.errors import ContractError, NotACloudEvent
+from penstock_contracts.replies import ReplyAddress
 
 PLAIN = Envelope(id="1", source="/s", type="t", tenant="acme", user="ada", subject="job")
 CHANGES = {
@@ -67,3 +68,33 @@ def test_decode_event_when_garbage_then_only_contract_errors(
             decode_event(candidate, value)
         except ContractError as error:
             assert error.code  # noqa: PT017 - both outcomes are right, other exceptions are not
+
+
+@pytest.mark.parametrize("correlation", [None, "call-7", "7\udcff"])
+def test_reply_address_round_trips_whatever_bytes_the_correlation_id_has(
+    correlation: str | None,
+) -> None:
+    reply = ReplyAddress("ai.replies.billing.acme", correlation)
+
+    decoded, _ = decode_event(encode_headers(dataclasses.replace(PLAIN, reply=reply)), b"{}")
+
+    assert decoded.reply == reply
+
+
+def test_reply_address_of_a_structured_event_is_in_the_headers_too() -> None:
+    event = b'{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{}}'
+    headers = [
+        ("content-type", b"application/cloudevents+json"),
+        ("reply-to", b"ai.replies.billing.acme"),
+        ("correlation-id", b"7"),
+    ]
+
+    decoded, _ = decode_event(headers, event)
+
+    assert decoded.reply == ReplyAddress("ai.replies.billing.acme", "7")
+
+
+def test_correlation_id_alone_asks_for_nothing() -> None:
+    headers = [*encode_headers(PLAIN), ("correlation-id", b"\xff")]
+
+    assert decode_event(headers, b"{}")[0].reply is None

@@ -12,10 +12,11 @@ from penstock_contracts.catalog import CE_REQUEST
 from penstock_contracts.credentials import Producer
 from penstock_contracts.envelope import Envelope, encode_headers, sign
 from penstock_contracts.ids import JobIds, derived_job_id, new_uuid7
+from penstock_contracts.replies import ReplyAddress
 from penstock_contracts.requests import TaskKind
 from penstock_kit.auth.producers import GATEWAY_PRODUCER, ProducerKeys, producer_secret
 from penstock_kit.errors import Rejected
-from penstock_kit.intake import Intake, VerifiedRequest
+from penstock_kit.intake import Intake, RejectedJob, VerifiedRequest, reply_of
 from penstock_kit.kafka.ports import Record
 from penstock_kit.tasks import TaskCatalog, TaskType
 
@@ -374,3 +375,25 @@ def test_any_record_is_verified_or_rejected_and_nothing_else(
         except Rejected:
             continue
         assert isinstance(request, VerifiedRequest)
+
+
+def test_job_that_asks_for_a_reply_keeps_the_address() -> None:
+    reply = ReplyAddress("ai.replies.billing.acme", "call-7")
+
+    assert reply_of(intake().verify(record(replace(PLAIN, reply=reply)))) == reply
+
+
+def test_job_that_asks_for_a_reply_elsewhere_is_refused_and_its_end_goes_nowhere() -> None:
+    problem = rejection(record(replace(PLAIN, reply=ReplyAddress("ai.replies.billing.beta"))))
+
+    assert isinstance(problem, RejectedJob)
+    assert (problem.code, problem.field) == ("bad_reply_to", "reply-to")
+    assert reply_of(problem.sender) is None
+
+
+def test_job_that_is_refused_for_another_reason_is_replied_to() -> None:
+    reply = ReplyAddress("ai.replies.billing.acme")
+    problem = rejection(record(replace(PLAIN, reply=reply), b'{"task":"chat"}'))
+
+    assert isinstance(problem, RejectedJob)
+    assert reply_of(problem.sender) == reply

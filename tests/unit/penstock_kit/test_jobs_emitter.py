@@ -10,6 +10,7 @@ import pytest
 from penstock_contracts.envelope import decode_event
 from penstock_contracts.events import Completed, DeltaEvent, JobEvent, JobEventAdapter, Position
 from penstock_contracts.parts import ChatOutput, Choice, JobError, TextDelta, Usage
+from penstock_contracts.replies import ReplyAddress
 from penstock_contracts.topics import EVENTS
 from penstock_kit.blobs.store import BlobStore
 from penstock_kit.errors import Retryable
@@ -30,7 +31,12 @@ class Fixture:
     """An emitter on an in-memory broker, and what it wrote."""
 
     def __init__(
-        self, folder: Path, *, inline_limit: int = 1000, surface: str | None = None
+        self,
+        folder: Path,
+        *,
+        inline_limit: int = 1000,
+        surface: str | None = None,
+        reply: ReplyAddress | None = None,
     ) -> None:
         self.kafka = MemoryKafka([EVENTS], partitions=2)
         self.producer = self.kafka.producer()
@@ -46,6 +52,7 @@ class Fixture:
             attempt=2,
             source="/penstock/llm-worker/w1",
             surface=surface,
+            reply=reply,
         )
 
     def events(self) -> list[JobEvent]:
@@ -274,3 +281,16 @@ async def test_events_of_a_job_without_a_surface_carry_no_header_for_it(fix: Fix
 
     (record,) = fix.kafka.records(EVENTS.name)
     assert not {"ce_surface", "ce_finish"} & dict(record.headers).keys()
+
+
+async def test_reply_address_is_told_with_the_end_alone(tmp_path: Path) -> None:
+    reply = ReplyAddress("ai.replies.billing.acme", "call-7")
+    fix = Fixture(tmp_path, reply=reply)
+    await fix.producer.start()
+    await fix.emitter.started(task="chat", worker="w1", model="m", until=NOW)
+    fix.emitter.delta([TextDelta(text="a")])
+    await fix.emitter.completed(chat("a"), usage=Usage())
+
+    records = fix.kafka.records(EVENTS.name)
+    replies = [decode_event(record.headers, record.value)[0].reply for record in records]
+    assert replies == [None, None, reply]

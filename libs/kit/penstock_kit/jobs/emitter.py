@@ -30,6 +30,7 @@ from penstock_contracts.parts import (
     Usage,
     merge_deltas,
 )
+from penstock_contracts.replies import ReplyAddress
 from pydantic import TypeAdapter
 
 from penstock_kit.blobs.store import BlobStore
@@ -55,7 +56,8 @@ class JobEmitter:
     later is counted in `lost_writes` and written again before anything else.
 
     `surface` is the kind of the job's surface: lifecycle events carry it in a header, so that who
-    waits for the ends of such jobs needs to decode nothing.
+    waits for the ends of such jobs needs to decode nothing. `reply` is where the job's producer
+    wants to hear of its end: the terminal event carries it.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class JobEmitter:
         source: str,
         trace: TraceContext | None = None,
         surface: str | None = None,
+        reply: ReplyAddress | None = None,
     ) -> None:
         self._producer = producer
         self._blobs = blobs
@@ -82,6 +85,7 @@ class JobEmitter:
         self._source = source
         self._trace = trace
         self._face = None if surface is None else Face(surface)
+        self._reply = reply
         self._seq = 0
         self._is_over = False
         self._held: list[Delta] = []
@@ -227,6 +231,7 @@ class JobEmitter:
                 source=self._source,
                 trace=self._trace,
                 face=self._face,
+                reply=self._reply,
             )
         )
         self._seq = event.seq

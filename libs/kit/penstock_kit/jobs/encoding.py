@@ -14,8 +14,9 @@ import orjson
 from penstock_contracts.catalog import ce_event_type
 from penstock_contracts.codec import encode_model
 from penstock_contracts.envelope import CONTENT_TYPE, Envelope, encode_headers
-from penstock_contracts.events import JobEvent, Position
+from penstock_contracts.events import TERMINAL, JobEvent, Position
 from penstock_contracts.parts import Delta, TextDelta
+from penstock_contracts.replies import ReplyAddress
 from penstock_contracts.topics import EVENTS
 
 from penstock_kit.kafka.ports import OutRecord
@@ -58,8 +59,12 @@ def encode_job_event(
     source: str,
     trace: TraceContext | None = None,
     face: Face | None = None,
+    reply: ReplyAddress | None = None,
 ) -> OutRecord:
-    """The record of an event, with every CloudEvents attribute that readers route by."""
+    """The record of an event, with every CloudEvents attribute that readers route by.
+
+    `reply` is told with the job's end alone.
+    """
     envelope = Envelope(
         id=event_id(event.job, event.position),
         source=source,
@@ -72,6 +77,7 @@ def encode_job_event(
         seq=event.seq,
         traceparent=trace.traceparent if trace is not None else None,
         tracestate=(trace.state or None) if trace is not None else None,
+        reply=reply if event.type in TERMINAL else None,
         extra={} if face is None else face.attributes,
     )
     return OutRecord(

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
+from penstock_contracts.replies import ReplyAddress
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.settings import KafkaSettings
@@ -56,12 +57,14 @@ class EventProducer:
         *,
         event_id: str | None = None,
         topic: str | None = None,
+        reply: ReplyAddress | None = None,
         **members: Any,
     ) -> str:
         """Write the job and return its id once all in-sync replicas have it.
 
         The same `event_id` is the same job: choose one (an order number, say) wherever the call may
-        be repeated. `members` are those of `JobRequest`.
+        be repeated. `members` are those of `JobRequest`. `reply`: the topic that is told how the
+        job ended, and a correlation id that comes with it.
 
         Raises:
             ContractError: a member is wrong; nothing was written.
@@ -75,6 +78,7 @@ class EventProducer:
             event_id=event_id or uuid4().hex,
             now=self._clock.now(),
             topic=topic,
+            reply=reply,
             **members,
         )
         await self._producer.send(event.record)

@@ -11,6 +11,7 @@ from penstock_contracts.catalog import CE_REQUEST
 from penstock_contracts.codec import encode_model, first_problem
 from penstock_contracts.envelope import Envelope, encode_headers, sign
 from penstock_contracts.ids import derived_job_id
+from penstock_contracts.replies import ReplyAddress
 from penstock_contracts.requests import JobRequest, Priority
 from penstock_contracts.topics import request_topic
 from penstock_kit.kafka.ports import OutRecord
@@ -62,18 +63,21 @@ def request_event(
     event_id: str,
     now: datetime,
     topic: str | None = None,
+    reply: ReplyAddress | None = None,
     **members: Any,
 ) -> RequestEvent:
     """The event that asks for a job. The same source and `event_id` is the same job, however often.
 
     `members` are those of `JobRequest`: model, params, priority, conversation, deadline, ends_by,
     charge, metadata, user, streamed. `topic` is the task's base topic where tasks.yaml gives it
-    another name.
+    another name. `reply` is where the job's end is told (`reply_topic(name, tenant)` names one).
 
     Raises:
         ContractError: a member is wrong; the sentence names it.
     """
     try:
+        if reply is not None:
+            reply.check(identity.tenant)
         request = JobRequest.model_validate({"task": task, "input": dict(given), **members})
     except ValidationError as error:
         raise first_problem(error) from None
@@ -89,6 +93,7 @@ def request_event(
         user=request.user,
         priority=request.priority.value if request.priority is not Priority.DEFAULT else None,
         producer=identity.producer,
+        reply=reply,
     )
     if identity.secret is not None:
         signature = sign(envelope, body, secret=bytes.fromhex(identity.secret))

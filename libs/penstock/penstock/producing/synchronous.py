@@ -9,6 +9,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from confluent_kafka import KafkaError, Message
+from penstock_contracts.replies import ReplyAddress
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import PenstockError
 from penstock_kit.kafka.errors import delivery_error
@@ -60,6 +61,7 @@ class SyncEventProducer:
         *,
         event_id: str | None = None,
         topic: str | None = None,
+        reply: ReplyAddress | None = None,
         **members: Any,
     ) -> str:
         """Write the job and return its id once it is in the log; as `EventProducer.send`."""
@@ -70,6 +72,7 @@ class SyncEventProducer:
             event_id=event_id or uuid4().hex,
             now=self._clock.now(),
             topic=topic,
+            reply=reply,
             **members,
         )
         self._write(event)

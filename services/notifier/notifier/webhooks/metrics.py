@@ -1,4 +1,4 @@
-"""Metrics of webhooks; labels are bounded sets of our own."""
+"""Metrics of webhooks and replies; labels are bounded sets of our own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["WebhookMetrics"]
 
 
 class WebhookMetrics:
-    """What is counted about webhooks."""
+    """What is counted about webhooks and replies."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.noticed = metrics.counter(
@@ -33,6 +33,11 @@ class WebhookMetrics:
         )
         self.suspended = metrics.counter(
             "notifier_webhook_suspensions_total", "Endpoints suspended, by reason.", "reason"
+        )
+        self.replies = metrics.counter(
+            "notifier_replies_total",
+            "Ends told in the topic that the job's producer named: written, refused.",
+            "outcome",
         )
         self.seconds = metrics.histogram(
             "notifier_webhook_request_seconds", "From sending to the receiver's status."

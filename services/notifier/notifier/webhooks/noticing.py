@@ -1,4 +1,4 @@
-"""Which records tell of an end that endpoints may want to hear of, and what they say."""
+"""Which records tell of an end that somebody may want to hear of, and what they say."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Final
 
 from penstock_contracts.batches import BatchState, BatchStatus
 from penstock_contracts.codec import decode_model
+from penstock_contracts.envelope import Envelope, decode_event
 from penstock_contracts.errors import ContractError
 from penstock_contracts.events import TERMINAL, JobEventAdapter
+from penstock_contracts.replies import REPLY_TO, ReplyAddress
 from penstock_contracts.topics import BATCHES, EVENTS
 from penstock_kit.errors import Rejected
 from penstock_kit.kafka.ports import Record
-from penstock_kit.tail.tailed import read_event
+from penstock_kit.tail.tailed import TailedEvent, read_event
 from penstock_kit.webhooks.deliveries import Notice
 from pydantic import ValidationError
 
@@ -42,16 +44,20 @@ _BATCH_ENDS: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """The end of a job that is an object of another API, as its event tells.
+    """The end of a job, as its event tells.
 
     Attributes:
         status: of the job, which the job table must confirm: the event of an attempt that had been
             given up does not count.
+        notice: what endpoints are told, if the job is an object of another API.
+        reply: where its producer wants to hear of it.
     """
 
     job: str
+    tenant: str
     status: str
-    notice: Notice
+    notice: Notice | None
+    reply: ReplyAddress | None
 
 
 def is_wanted(record: Record) -> bool:
@@ -65,8 +71,8 @@ def is_wanted(record: Record) -> bool:
     for name, value in record.headers:
         if name == "ce_type" and value not in _TERMINAL_TYPES:
             return False
-        if name == "ce_surface":
-            return value == b"response"
+        if name == REPLY_TO or (name == "ce_surface" and value == b"response"):
+            return True
     return False
 
 
@@ -78,19 +84,28 @@ def read_job_end(record: Record) -> JobEnd:
     """
     event = read_event(record.key, record.headers, record.value)
     _check(event.value)  # what the recorder does not take in must not be waited for
-    named = dict(record.headers)
     try:
-        at = datetime.fromisoformat(named["ce_time"].decode("ascii"))
-        prefix = _PREFIX[named["ce_surface"].decode("ascii")]
+        envelope, _ = decode_event(record.headers, record.value)
+        if envelope.reply is not None:
+            envelope.reply.check(event.tenant)
+    except ContractError as error:
+        raise Rejected(str(error), code=error.code, field=error.field) from None
+    notice = _notice(event, envelope) if "surface" in envelope.extra else None
+    return JobEnd(event.job, event.tenant, event.type, notice, envelope.reply)
+
+
+def _notice(event: TailedEvent, envelope: Envelope) -> Notice:
+    try:
+        prefix = _PREFIX[envelope.extra["surface"]]
         ending = _ENDINGS[event.type]
-    except (KeyError, ValueError) as error:
-        raise Rejected(
-            f"a header is missing or broken ({type(error).__name__})", code="bad_job_event"
-        ) from error
-    if ending == "completed" and named.get("ce_finish", b"").decode(errors="replace") in _CUT:
+    except KeyError as error:
+        raise Rejected(f"a header is of no known kind ({error})", code="bad_job_event") from None
+    if envelope.time is None:
+        raise Rejected("ce_time is missing", code="bad_job_event", field="ce_time")
+    if ending == "completed" and envelope.extra.get("finish") in _CUT:
         ending = "incomplete"
     subject = prefix + event.job[_JOB_PREFIX:]
-    return JobEnd(event.job, event.type, Notice(event.tenant, f"response.{ending}", subject, at))
+    return Notice(event.tenant, f"response.{ending}", subject, envelope.time)
 
 
 def _check(value: bytes) -> None:

@@ -1,4 +1,4 @@
-"""From an end to one delivery per endpoint that wants it."""
+"""From an end to one delivery per endpoint that wants it, and to the reply that was asked for."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from penstock_kit.webhooks.endpoints import WebhookEndpoints
 from notifier.webhooks.metrics import WebhookMetrics
 from notifier.webhooks.noticing import JobEnd, read_batch_end, read_job_end
 from notifier.webhooks.ports import BatchShelf, Ends
+from notifier.webhooks.replying import Replier
 
 __all__ = ["SOURCE", "Teller"]
 
@@ -57,6 +58,7 @@ class Teller:
         self._table = table
         self._batches = batches
         self._producer = producer
+        self._replier = Replier(producer, metrics)
         self._ids = ids
         self._metrics = metrics
 
@@ -72,20 +74,22 @@ class Teller:
             notice = read_batch_end(record)
             if notice is None or not await self._shows_batch(notice, looks=delivery.deliveries):
                 return Done()
+            await self._tell(notice)
         else:
             end = read_job_end(record)
-            notice = end.notice
-            if not await self._counts(end, looks=delivery.deliveries):
-                return Done()
-        await self._tell(notice)
+            if await self._counts(end, looks=delivery.deliveries):
+                if end.notice is not None:
+                    await self._tell(end.notice)
+                if end.reply is not None:
+                    await self._replier.reply(record, end.reply)
         return Done()
 
     async def _counts(self, end: JobEnd, *, looks: int) -> bool:
         """Whether somebody wants the end, and it is the one that counts."""
-        notice = end.notice
-        if not may_belong(self._ids, end.job, notice.tenant) or not self._wanting(notice):
+        is_wanted = end.reply is not None or bool(end.notice and self._wanting(end.notice))
+        if not may_belong(self._ids, end.job, end.tenant) or not is_wanted:
             return False
-        state = await self._table.get(TenantScope(notice.tenant), end.job)
+        state = await self._table.get(TenantScope(end.tenant), end.job)
         if state is None or not state.status.is_terminal:
             return _waited_long(looks, end.job)
         return state.status == end.status

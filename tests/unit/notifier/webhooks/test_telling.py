@@ -24,8 +24,9 @@ from penstock_contracts.events import (
 )
 from penstock_contracts.ids import JobIds, new_uuid7
 from penstock_contracts.parts import ChatOutput, Choice, JobError, TextDelta
+from penstock_contracts.replies import ReplyAddress
 from penstock_contracts.state import JobState
-from penstock_contracts.topics import WEBHOOK_DELIVERIES
+from penstock_contracts.topics import WEBHOOK_DELIVERIES, Cleanup, Topic
 from penstock_contracts.webhooks import WebhookEndpoint
 from penstock_kit.batches.records import batch_record
 from penstock_kit.errors import Busy, Rejected
@@ -61,11 +62,25 @@ class Views(dict[tuple[str, str], T]):
         return super().get((scope.tenant, found))
 
 
+REPLY = ReplyAddress("ai.replies.billing.acme", "call-7")
+REPLIES = Topic(
+    name=REPLY.topic,
+    key="job id",
+    about="Replies.",
+    partitions=1,
+    cleanup=Cleanup.DELETE,
+    retention_ms=None,
+    messages=(),
+    written_by=(),
+    read_by=(),
+)
+
+
 class Desk:
     """A teller over memory."""
 
     def __init__(self, *endpoints: WebhookEndpoint) -> None:
-        self.kafka = MemoryKafka([WEBHOOK_DELIVERIES], partitions=1)
+        self.kafka = MemoryKafka([WEBHOOK_DELIVERIES, REPLIES], partitions=1)
         self.producer = self.kafka.producer()
         self.table: Views[JobState] = Views()
         self.batches: Views[bytes] = Views()
@@ -284,3 +299,69 @@ async def test_broken_records_are_refused(desk: Desk) -> None:
     ):
         with pytest.raises(Rejected):
             await desk.tell(record)
+
+
+def a_replied_end(event: JobEvent, reply: ReplyAddress = REPLY, face: Face | None = None) -> Record:
+    out = encode_job_event(event, tenant="acme", user=None, source="/w", face=face, reply=reply)
+    return a_record(out)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        completed(),
+        Failed(job=JOB, attempt=1, seq=2, at=AT, error=ERROR),
+        Cancelled(job=JOB, attempt=1, seq=2, at=AT),
+        Expired(job=JOB, attempt=1, seq=1, at=AT, deadline=AT),
+        UnknownOutcome(job=JOB, attempt=2, seq=1, at=AT, error=ERROR),
+    ],
+)
+async def test_end_that_is_to_be_replied_to_is_written_as_it_is(
+    desk: Desk, event: JobEvent
+) -> None:
+    end = a_replied_end(event)
+
+    assert is_wanted(end)
+    with pytest.raises(Busy):
+        await desk.tell(end)
+    desk.fold(JobStatus(event.type))
+    await desk.tell(end)
+
+    (reply,) = desk.kafka.records(REPLY.topic)
+    assert (reply.key, reply.value) == (end.key, end.value)
+    headers = dict(reply.headers)
+    assert headers["correlation-id"] == b"call-7"
+    assert headers["ce_id"] == dict(end.headers)["ce_id"]
+    assert "reply-to" not in headers
+    assert desk.told() == []
+
+
+async def test_end_of_a_response_that_asks_for_a_reply_is_told_twice(desk: Desk) -> None:
+    desk.fold(JobStatus.COMPLETED)
+
+    await desk.tell(a_replied_end(completed(), face=Face("response")))
+
+    assert len(desk.told()) == len(desk.kafka.records(REPLY.topic)) == 1
+
+
+async def test_reply_to_a_topic_that_is_not_there_holds_nothing_up(desk: Desk) -> None:
+    desk.fold(JobStatus.COMPLETED)
+
+    await desk.tell(a_replied_end(completed(), ReplyAddress("ai.replies.gone.acme")))
+
+    assert desk.kafka.records(REPLY.topic) == []
+
+
+async def test_reply_of_an_attempt_that_had_been_given_up_is_not_written(desk: Desk) -> None:
+    desk.fold(JobStatus.COMPLETED)
+
+    await desk.tell(a_replied_end(Failed(job=JOB, attempt=1, seq=2, at=AT, error=ERROR)))
+
+    assert desk.kafka.records(REPLY.topic) == []
+
+
+async def test_forged_end_that_points_into_another_topic_is_refused(desk: Desk) -> None:
+    desk.fold(JobStatus.COMPLETED)
+
+    with pytest.raises(Rejected, match="reply-to"):
+        await desk.tell(a_replied_end(completed(), ReplyAddress("ai.control.v1")))

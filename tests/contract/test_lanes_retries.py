@@ -183,6 +183,13 @@ async def test_retry_when_moved_then_record_is_the_same_and_state_comes_along(
     assert [d.state for d in bench.begun] == [b"", b"after 0", b"after 1"]
     assert {d.source for d in bench.begun} == {bench.ports.topic}
     assert {d.record.topic for d in bench.begun[1:]} == {bench.topics.names[0]}
+    first, *moved = bench.begun
+    assert first.note is None
+    for delivery in moved:
+        assert delivery.note is not None
+        origin = (delivery.note.source, delivery.note.partition, delivery.note.offset)
+        assert origin == (first.record.topic, first.record.partition, first.record.offset)
+        assert delivery.note.state == delivery.state
     last = bench.begun[-1].record
     assert (last.key, last.value, list(last.headers)[:3]) == (b"k", b"\xfe{", headers)
     assert sum(name == "penstock_retry_source" for name, _ in last.headers) == 1

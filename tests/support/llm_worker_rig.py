@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -105,12 +105,12 @@ class MemoryLedger:
             return AlreadyOver(self.ended[job], self.condemned.get(job))
         earlier = self.attempts.get(job, 0)
         self.attempts[job] = earlier + 1
-        owner = f"test|{delivery.record.offset}"
+        owner = line = f"test|{delivery.record.offset}"
         if job in self.lost:
-            return LostOutcome(request.scope, job, earlier + 1, owner)
+            return LostOutcome(request.scope, job, earlier + 1, owner, line)
         had_output = bool(earlier) and job not in self._told
         crashes = self.crashes.get(job, 0)
-        return Begin(request.scope, job, earlier + 1, had_output, owner, crashes)
+        return Begin(request.scope, job, earlier + 1, had_output, owner, line, crashes)
 
     async def condemn(self, begun: Begin, *, reason: str, code: str) -> None:
         self.condemned[begun.job] = (reason, code)
@@ -124,7 +124,7 @@ class MemoryLedger:
     async def begin_again(self, begun: Begin, *, had_output: bool) -> Begin:
         self.attempts[begun.job] += 1
         attempt = self.attempts[begun.job]
-        return Begin(begun.scope, begun.job, attempt, begun.had_output or had_output, begun.owner)
+        return replace(begun, attempt=attempt, had_output=begun.had_output or had_output)
 
     async def finish(
         self,

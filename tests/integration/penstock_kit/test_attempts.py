@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 from penstock_contracts.events import JobStatus
+from penstock_contracts.retries import RetryNote
 from penstock_kit.errors import Busy
 from penstock_kit.intake import VerifiedRequest
 from penstock_kit.jobs.attempts import (
@@ -28,6 +29,7 @@ from penstock_kit.jobs.coverage import EventLog, FoldMarks
 from penstock_kit.jobs.fold import FoldPolicy, JobFold
 from penstock_kit.jobs.leases import Leases
 from penstock_kit.jobs.patches import patch_of_event
+from penstock_kit.jobs.retry_state import RetryState
 from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.outcomes import Delivery
@@ -165,6 +167,19 @@ async def after_a_killed_owner(
 def copy_of(at: Delivery, offset: int) -> Delivery:
     """The same job in another record."""
     return replace(at, record=replace(at.record, offset=offset))
+
+
+def moved_on(at: Delivery, offset: int, *, state: bytes = b"") -> Delivery:
+    """The record in a retry topic, with what it was told there."""
+    first = at.note or RetryNote(
+        source=at.record.topic,
+        partition=at.record.partition,
+        offset=at.record.offset,
+        failures=0,
+        delay_ms=0,
+    )
+    record = replace(at.record, topic="ai.retries.v1.30s", offset=offset)
+    return replace(at, record=record, note=replace(first, state=state), state=state)
 
 
 NOW = timedelta(0)
@@ -417,6 +432,61 @@ async def test_begin_of_source_and_retry_in_both_orders_is_one_line_of_attempts(
         assert (meanwhile, stale) == (Moved(), Moved())
         assert isinstance(third, Begin)
         assert (verdict.attempt, third.attempt) == (2, 3)
+
+
+async def test_begin_of_a_record_that_was_begun_and_then_parked_goes_on(
+    redis: RedisClient, tenant: str
+) -> None:
+    """A rule moves a record as it came: it knows nothing of the attempts that were made of it."""
+    request, source = ask(tenant)
+    mine = attempts(redis)
+    await mine.finish(await begun(mine, request, source), None, retry_in=NOW)
+    parked = moved_on(source, 70)
+    again = moved_on(parked, 71)
+
+    second = await begun(mine, request, parked)
+    await mine.finish(second, None, retry_in=NOW)
+    third = await begun(mine, request, again)
+    await mine.finish(third, None, retry_in=NOW)
+
+    assert (second.attempt, third.attempt) == (2, 3)
+
+
+async def test_begin_of_a_retry_that_was_begun_and_then_parked_goes_on_and_its_source_passes(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, source = ask(tenant)
+    mine = attempts(redis)
+    await mine.finish(await begun(mine, request, source), None, retry_in=NOW)
+    told = RetryState(attempt=1).write()
+    retry = moved_on(source, 70, state=told)
+    second = await mine.begin(request, retry, made=1)
+    assert isinstance(second, Begin)
+    await mine.finish(second, None, retry_in=NOW)
+    parked = moved_on(retry, 71, state=told)
+
+    async with living(redis) as other:
+        third = await once_free(other, request, parked, made=1)
+        assert isinstance(third, Begin)
+        await other.finish(third, None, retry_in=NOW)
+
+    assert await mine.begin(request, source) == Moved()
+    assert third.attempt == 3
+
+
+async def test_begin_of_a_parked_record_after_a_beat_in_an_emptied_redis_goes_on(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, source = ask(tenant)
+    parked = moved_on(source, 70)
+    key = request.scope.job_key(request.job)
+    mine = attempts(redis)
+    held = await begun(mine, request, parked)
+    await redis.delete(f"{key}:ledger", f"{key}:lease")
+    await mine.confirm(request, held)
+    await mine.finish(held, None, retry_in=NOW)
+
+    assert (await begun(mine, request, moved_on(parked, 71))).attempt == 2
 
 
 async def test_begin_of_a_job_that_was_sent_twice_runs_one_record(
@@ -672,6 +742,8 @@ async def test_begin_when_redis_is_away_lets_only_fresh_records_through(tenant: 
     first = await begun(mine, request, at)
     second = await mine.begin_again(first, had_output=True)
     await mine.finish(second, None, retry_in=NOW)
+    with pytest.raises(Busy):  # parked; it is no stale copy, and nobody knows who has it
+        await mine.begin(request, moved_on(at, 70))
     third = await begun(mine, request, replace(at, deliveries=2))
     stale = await mine.begin(request, copy_of(at, 7))
     await mine.finish(third, JobStatus.COMPLETED)
@@ -753,7 +825,7 @@ async def test_a_proof_about_another_run_of_redis_does_not_count(
     async def ask_with(epoch: bytes) -> Any:
         job = f"{{{tenant}}}:{uuid4().hex}"
         keys = [job, f"{job}:ledger", f"{job}:lease", EPOCH_KEY]
-        return await begin.call(keys, ["me", "t:0:1", 300, 60, 0, 0, 0, 1, 1, epoch, 0])
+        return await begin.call(keys, ["me", "t:0:1", 300, 60, 0, 0, 0, 1, 1, epoch, 0, "t:0:1"])
 
     try:
         proven = await ask_with(before)

@@ -37,9 +37,7 @@ def mark_before_result() -> None:
 
 def no_end() -> None:
     """Whether the job is over, or carried by another record, is not asked."""
-    without_line(
-        "begin", r"^if over then return .*$", r"^if ledger\[5\] and ledger\[5\] ~= place.*$"
-    )
+    without_line("begin", r"^if over then return .*$", r"^if ledger\[5\] and not is_same.*$")
     without_line("hold", r"^if ledger\[3\] or begun > attempt then return .*$")
 
 

@@ -25,6 +25,7 @@ from penstock_kit.jobs.verdicts import (
     LostOutcome,
     Moved,
     Verdict,
+    line_of,
     owner_of,
     place_of,
 )
@@ -63,6 +64,10 @@ class _Asking:
         return place_of(self.delivery)
 
     @property
+    def line(self) -> str:
+        return line_of(self.delivery)
+
+    @property
     def assignment(self) -> str:
         return f"assignment {self.delivery.epoch}"
 
@@ -77,7 +82,7 @@ class _Known:
 
     attempt: int
     owner: str
-    place: str
+    line: str
     status: JobStatus | None = None
 
 
@@ -200,7 +205,7 @@ class Attempts:
             with redis_errors("ending an attempt"):
                 await self._finish.call(
                     ledger_keys(begun),
-                    [begun.owner, begun.place, ttl_s, begun.attempt, ended, due_ms],
+                    [begun.owner, begun.place, ttl_s, begun.attempt, ended, due_ms, begun.line],
                 )
         except TableAway:
             self._leases.note_silence()
@@ -280,12 +285,14 @@ class Attempts:
                     int(proof),
                     epoch,
                     int(asking.even_early),
+                    asking.line,
                 ],
             )
         return reply
 
     def _answer(self, asking: _Asking, reply: list[Any]) -> Verdict:
         scope, job, owner = asking.request.scope, asking.request.job, asking.owner
+        line = asking.line
         match reply:
             case [b"over", status, condemned]:
                 return AlreadyOver(JobStatus(status.decode()), _condemned(condemned))
@@ -299,9 +306,9 @@ class Attempts:
             case [b"doubt", *_]:
                 raise _wait("Redis was emptied this very moment", 0)
             case [b"lost", attempt]:
-                begun: Begin | LostOutcome = LostOutcome(scope, job, int(attempt), owner)
+                begun: Begin | LostOutcome = LostOutcome(scope, job, int(attempt), owner, line)
             case [b"begin", attempt, had_output, crashes]:
-                begun = Begin(scope, job, int(attempt), bool(had_output), owner, int(crashes))
+                begun = Begin(scope, job, int(attempt), bool(had_output), owner, line, int(crashes))
             case _:
                 raise AssertionError(f"begin.lua replied {reply[0]!r}")
         self._doubts.forget(owner)
@@ -314,7 +321,7 @@ class Attempts:
         if known is not None and known.status is not None:
             return AlreadyOver(known.status)
         is_new = known is None or asking.made >= known.attempt
-        if known is not None and known.place != asking.place and not is_new:
+        if known is not None and known.line != asking.line and not is_new:
             return Moved()
         is_first = is_new and delivery.deliveries == 1
         is_mine = known is not None and known.owner == asking.owner
@@ -330,6 +337,7 @@ class Attempts:
             max(before, asking.made) + 1,
             had_output=bool(before),
             owner=asking.owner,
+            line=asking.line,
         )
         self._keep(begun)
         return begun
@@ -340,7 +348,7 @@ class Attempts:
 
     def _remember(self, begun: Begin | LostOutcome, status: JobStatus | None) -> None:
         key = begun.scope.job_key(begun.job)
-        self._known[key] = _Known(begun.attempt, begun.owner, begun.place, status)
+        self._known[key] = _Known(begun.attempt, begun.owner, begun.line, status)
         self._known.move_to_end(key)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)

@@ -110,7 +110,7 @@ class Leases:
         calls: list[tuple[list[str], list[Argument]]] = [
             (
                 ledger_keys(one),
-                [one.owner, one.place, self.lease_ms, ttl_s, one.attempt, one.crashes],
+                [one.owner, one.place, self.lease_ms, ttl_s, one.attempt, one.crashes, one.line],
             )
             for one in held
         ]

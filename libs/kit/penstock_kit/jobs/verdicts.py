@@ -6,10 +6,20 @@ from dataclasses import dataclass
 
 from penstock_contracts.events import JobStatus
 
+from penstock_kit.jobs.retry_state import RetryState
 from penstock_kit.lanes.outcomes import Delivery
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["AlreadyOver", "Begin", "LostOutcome", "Moved", "Verdict", "owner_of", "place_of"]
+__all__ = [
+    "AlreadyOver",
+    "Begin",
+    "LostOutcome",
+    "Moved",
+    "Verdict",
+    "line_of",
+    "owner_of",
+    "place_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,7 @@ class Begin:
         attempt: number of the attempt, from 1, higher than any before.
         had_output: an earlier attempt may have sent output: after `started`, send `reset`.
         owner: this delivery, in the words of its lease; a part of the fence.
+        line: what copies of its record have in common, see `line_of`.
         crashes: attempts of the job that were begun and never ended, over its whole life.
     """
 
@@ -28,6 +39,7 @@ class Begin:
     attempt: int
     had_output: bool
     owner: str
+    line: str
     crashes: int = 0
 
     @property
@@ -48,6 +60,7 @@ class LostOutcome:
     job: str
     attempt: int
     owner: str
+    line: str
     crashes: int = 0
 
     @property
@@ -84,6 +97,21 @@ def place_of(delivery: Delivery) -> str:
     """The record that a delivery brings."""
     record = delivery.record
     return f"{record.topic}|{record.partition}|{record.offset}"
+
+
+def line_of(delivery: Delivery) -> str:
+    """What a record shares with its copies: where it was first written, and what it was told there.
+
+    Lanes move a record that a rule holds, and one whose handler began nothing, to another place
+    with the state that it had: whoever has begun it at the first place has begun the copy as well.
+    A record that an attempt has left for the next one is of a line of its own.
+    """
+    note = delivery.note
+    if note is None or note.offset < 0:
+        return place_of(delivery)
+    first = f"{note.source}|{note.partition}|{note.offset}"
+    made = RetryState.read(note.state).attempt
+    return f"{first}|{made}" if made else first
 
 
 def owner_of(instance: str, delivery: Delivery) -> str:

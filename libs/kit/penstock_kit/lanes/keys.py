@@ -76,6 +76,7 @@ class Entry(Slot):
             self.state,
             source=self.record.topic if self.note is None else self.note.source,
             dropped_by=self.dropped_by,
+            note=self.note,
         )
 
     def let_go(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock_contracts.dead import DeadReason
-from penstock_contracts.retries import MAX_STATE_BYTES
+from penstock_contracts.retries import MAX_STATE_BYTES, RetryNote
 
 from penstock_kit.kafka.ports import Record
 
@@ -33,6 +33,7 @@ class Delivery:
         state: what the handler gave to the `Retry` before; empty at the first try.
         source: topic that the record was first read from; `record.topic` may be a retry topic.
         dropped_by: the operator's rule that wants the record ended instead of run; free of charge.
+        note: what the record brought from a retry topic; None: it lies where it was first written.
     """
 
     record: Record
@@ -43,6 +44,7 @@ class Delivery:
     state: bytes = b""
     source: str = ""
     dropped_by: str | None = None
+    note: RetryNote | None = None
 
 
 @dataclass(frozen=True, slots=True)

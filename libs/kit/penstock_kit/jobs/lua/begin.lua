@@ -4,20 +4,22 @@
 --       delivery counted, 1 if the job may be charged at most once, 1 if somebody else may have begun the record,
 --       what is proven: 0 nothing, 1 the log up to now is folded, 2 also that who has let its lease run out is
 --       dead, 3 also that who was never seen to hold one is; the epoch for which it is proven, 1 to begin even before the
---       next attempt is due
+--       next attempt is due, line of the record
 -- Reply over status condemned | moved | busy ms | early ms | doubt level until | lost attempt | begin attempt had_output crashes
 local LONGEST_PAUSE_MS = 3600000
 local owner, place, lease_ms, ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local made, counted, proven = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
-local at_most_once, is_suspect = ARGV[7] == '1', ARGV[8] == '1'
+local at_most_once, is_suspect, line = ARGV[7] == '1', ARGV[8] == '1', ARGV[12]
 
 local job = redis.call('HMGET', KEYS[1], 'e_status', 'attempt', 'p_status', 'p_attempt', 'output', 'p_until', 'crashes')
-local ledger = redis.call('HMGET', KEYS[2], 'n', 'open', 'over', 'fence', 'place', 'due', 'crashes', 'dead')
+local ledger = redis.call('HMGET', KEYS[2], 'n', 'open', 'over', 'fence', 'place', 'due', 'crashes', 'dead', 'line')
+-- The lanes move a record with what it knew, whoever had begun it before: the copy carries the job as well.
+local is_same = ledger[5] == place or (ledger[9] or ledger[5]) == line
 local over = job[1] or ledger[3]
-if over then return { 'over', over, ledger[5] == place and ledger[8] or '' } end
+if over then return { 'over', over, is_same and ledger[8] or '' } end
 
 local begun, seen = tonumber(ledger[1] or 0), tonumber(job[2] or 0)
-if ledger[5] and ledger[5] ~= place and made < begun then return { 'moved' } end
+if ledger[5] and not is_same and made < begun then return { 'moved' } end
 
 local holder = redis.call('GET', KEYS[3])
 if holder and holder ~= owner then return { 'busy', redis.call('PTTL', KEYS[3]) } end
@@ -58,7 +60,8 @@ local crashes = math.max(tonumber(ledger[7] or 0), tonumber(job[7] or 0))
 if is_cut or is_unknown then crashes = crashes + 1 end
 local attempt = math.max(begun, seen, made, counted) + 1
 local had_output = (job[5] == '1' or math.max(begun, counted) > seen) and 1 or 0
-redis.call('HSET', KEYS[2], 'n', attempt, 'open', '1', 'fence', owner, 'place', place, 'crashes', crashes)
+redis.call('HSET', KEYS[2], 'n', attempt, 'open', '1', 'fence', owner, 'place', place, 'line', line,
+  'crashes', crashes)
 redis.call('HDEL', KEYS[2], 'due')
 redis.call('EXPIRE', KEYS[2], ttl_s)
 redis.call('SET', KEYS[3], owner, 'PX', lease_ms)

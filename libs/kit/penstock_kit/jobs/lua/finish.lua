@@ -1,12 +1,13 @@
 -- An attempt is over: remember how, and let the lease go.
 -- KEYS  ledger hash, lease
--- ARGV  owner, place of the record, ledger ttl s, attempt, terminal status or '', ms until the next attempt may begin or ''
+-- ARGV  owner, place of the record, ledger ttl s, attempt, terminal status or '', ms until the next attempt may begin or '',
+--       line of the record
 -- Reply 1, or 0 if somebody began a later attempt: then what became of this one changes nothing
 local attempt = tonumber(ARGV[4])
 local ledger = redis.call('HMGET', KEYS[1], 'n', 'fence')
 local begun = tonumber(ledger[1] or 0)
 if begun > attempt or (begun == attempt and ledger[2] ~= ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'n', attempt, 'fence', ARGV[1], 'place', ARGV[2])
+redis.call('HSET', KEYS[1], 'n', attempt, 'fence', ARGV[1], 'place', ARGV[2], 'line', ARGV[7])
 if ARGV[5] ~= '' then
   redis.call('HSETNX', KEYS[1], 'over', ARGV[5])
   redis.call('HDEL', KEYS[1], 'open', 'due')

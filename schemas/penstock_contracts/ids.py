@@ -18,16 +18,27 @@ from uuid import UUID
 
 from penstock_contracts.mac import hmac_sha256
 
-__all__ = ["JobIds", "derived_job_id", "is_job_id", "new_uuid7"]
+__all__ = ["JobIds", "derived_job_id", "is_job_id", "may_come_again", "new_uuid7"]
 
 _MAC_HEX = 10
 """40 bits: a guess is right once in 10^12, and only yields `queued` in one's own tenant."""
+_ISSUED_CHARS = 4 + 32 + _MAC_HEX
+_VERSION_AT = 4 + 12
+"""Place of a UUID's version among its hex digits, behind `job_`."""
 _FORM = re.compile(r"job_[0-9a-f]{32}(?:[0-9a-f]{10})?")
 
 
 def is_job_id(text: str) -> bool:
     """Whether `text` has the form of a job id, issued or derived."""
     return _FORM.fullmatch(text) is not None
+
+
+def may_come_again(job_id: str) -> bool:
+    """Whether asking for the job once more gives the same id: it follows from a key or an event.
+
+    False: a gateway made the id of a UUIDv7, as `new_uuid7` does, for this one request.
+    """
+    return len(job_id) != _ISSUED_CHARS or job_id[_VERSION_AT] != "7"
 
 
 def derived_job_id(*, tenant: str, source: str, event_id: str) -> str:
@@ -71,7 +82,7 @@ class JobIds:
 
     def was_issued(self, job_id: str, *, tenant: str) -> bool:
         """Whether a gateway of this deployment issued the id for this tenant."""
-        if len(job_id) != 4 + 32 + _MAC_HEX or not is_job_id(job_id):
+        if len(job_id) != _ISSUED_CHARS or not is_job_id(job_id):
             return False
         return hmac.compare_digest(job_id[36:], self._mac(tenant, job_id[4:36]))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -37,6 +37,8 @@ from penstock_kit.redis_client import RedisClient, connect_redis, script_source
 from penstock_kit.redis_line import ScriptLine
 from penstock_kit.settings import RedisSettings
 from pydantic import SecretStr
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.support.job_records import (
     IDS,
@@ -167,6 +169,32 @@ async def after_a_killed_owner(
 def copy_of(at: Delivery, offset: int) -> Delivery:
     """The same job in another record."""
     return replace(at, record=replace(at.record, offset=offset))
+
+
+@contextmanager
+def unheard(line: ScriptLine) -> Iterator[None]:
+    """Scripts run, and their replies are lost."""
+    call = line.call
+
+    async def lose(*asked: Any) -> None:
+        await call(*asked)
+        raise RedisTimeoutError("lost")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line, "call", lose)
+        yield
+
+
+@contextmanager
+def cut_off(line: ScriptLine) -> Iterator[None]:
+    """Scripts do not reach Redis."""
+
+    async def refuse(*_: Any) -> None:
+        raise RedisConnectionError("cut off")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line, "call", refuse)
+        yield
 
 
 def moved_on(at: Delivery, offset: int, *, state: bytes = b"") -> Delivery:
@@ -360,6 +388,99 @@ async def test_begin_of_an_at_most_once_job_whose_owner_let_go_in_mid_call_is_lo
         await mine.finish(first, None)
 
         assert isinstance(await once_free(mine, request, at), LostOutcome)
+
+
+async def test_begin_of_an_at_most_once_job_that_redis_got_twice_is_not_lost(
+    redis: RedisClient, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection broke after the script had run, so the line sent it once more."""
+    request, at = ask(tenant, charge="at_most_once")
+    async with living(redis) as mine:
+        await once_free(mine, *ask(tenant, 2, charge="at_most_once"))  # the log is proven
+        call = mine._begin.call
+
+        async def twice(*asked: Any) -> Any:
+            await call(*asked)
+            return await call(*asked)
+
+        monkeypatch.setattr(mine._begin, "call", twice)
+
+        assert isinstance(await mine.begin(request, at), Begin)
+
+
+async def test_begin_of_an_at_most_once_job_whose_answer_was_not_heard_is_not_lost(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, at = ask(tenant, charge="at_most_once")
+    async with living(redis) as mine:
+        await once_free(mine, *ask(tenant, 2, charge="at_most_once"))
+        with unheard(mine._begin), pytest.raises(Busy):
+            await mine.begin(request, at)
+
+        verdict = await mine.begin(request, at)
+        assert isinstance(verdict, Begin)
+        await mine.finish(verdict, None)
+
+        assert isinstance(await mine.begin(request, at), LostOutcome), "this one may have called"
+
+
+async def test_begin_of_an_at_most_once_job_that_is_lost_stays_so_where_nobody_heard_it(
+    redis: RedisClient, tenant: str
+) -> None:
+    request, at = ask(tenant, charge="at_most_once")
+    async with living(redis) as mine:
+        first = await once_free(mine, request, at)
+        assert isinstance(first, Begin)
+        await mine.finish(first, None)
+        with unheard(mine._begin), pytest.raises(Busy):
+            await mine.begin(request, at)
+
+        assert isinstance(await mine.begin(request, at), LostOutcome)
+
+
+@pytest.mark.parametrize(("may_have_called", "verdict"), [(False, Begin), (True, LostOutcome)])
+async def test_begin_of_an_at_most_once_job_that_redis_did_not_hear_let_go_is_lost_if_it_called(
+    redis: RedisClient, tenant: str, *, may_have_called: bool, verdict: type[Verdict]
+) -> None:
+    """`confirm` failed, or the call did, and Redis was away for what followed as well."""
+    request, at = ask(tenant, charge="at_most_once")
+    async with living(redis) as mine:
+        first = await once_free(mine, request, at)
+        assert isinstance(first, Begin)
+        with cut_off(mine._finish):
+            await mine.finish(first, None, retry_in=None if may_have_called else NOW)
+
+        assert isinstance(await mine.begin(request, at), verdict)
+
+
+async def test_begin_of_what_may_come_again_in_an_emptied_redis_waits_for_the_table(
+    tmp_path: Path, tenant: str
+) -> None:
+    """A key that is used once more gives the id of a job that has ended: only the log knows."""
+    uuid = IDS.uuid_for_key(tenant=tenant, route="/v1/jobs", key="k")
+    keyed = request_record(IDS.issue(tenant=tenant, uuid=uuid), tenant=tenant)
+    request, at = verified(keyed), delivery(keyed)
+    with native_redis(tmp_path) as url:
+        client = connect_redis(RedisSettings(url=SecretStr(url)), name="tests")
+        await redis_answers(client)
+        await declare_whole(client)
+        async with living(client) as mine:
+            first = await begun(mine, request, at)
+            await mine.finish(first, JobStatus.COMPLETED)
+            await client.flushall()
+
+            for epoch in (None, "0123456789abcdef 1"):  # none yet, or of a run before
+                if epoch is not None:
+                    await client.set(EPOCH_KEY, epoch)
+                with pytest.raises(Busy, match="rebuilt"):
+                    await mine.begin(request, copy_of(at, 7))
+            fresh = await begun(mine, *ask(tenant))
+            await fold(client, completed(request.job, (1, 2), tenant=tenant))
+            await declare_whole(client)
+
+            assert fresh.attempt == 1, "nobody can have asked for it before"
+            assert await mine.begin(request, copy_of(at, 7)) == AlreadyOver(JobStatus.COMPLETED)
+        await client.aclose()
 
 
 async def test_begin_of_an_at_most_once_job_after_a_clean_failure_goes_on(
@@ -825,7 +946,9 @@ async def test_a_proof_about_another_run_of_redis_does_not_count(
     async def ask_with(epoch: bytes) -> Any:
         job = f"{{{tenant}}}:{uuid4().hex}"
         keys = [job, f"{job}:ledger", f"{job}:lease", EPOCH_KEY]
-        return await begin.call(keys, ["me", "t:0:1", 300, 60, 0, 0, 0, 1, 1, epoch, 0, "t:0:1"])
+        return await begin.call(
+            keys, ["me", "t:0:1", 300, 60, 0, 0, 0, 1, 1, epoch, 0, "t:0:1", "", 0]
+        )
 
     try:
         proven = await ask_with(before)

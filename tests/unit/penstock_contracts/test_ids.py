@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from hypothesis import given
 from hypothesis import strategies as st
-from penstock_contracts.ids import JobIds, derived_job_id, is_job_id, new_uuid7
+from penstock_contracts.ids import JobIds, derived_job_id, is_job_id, may_come_again, new_uuid7
 
 IDS = JobIds(secret=b"s" * 32)
 
@@ -48,3 +48,12 @@ def test_uuid7_sorts_by_time() -> None:
 
     assert early < late
     assert early.version == 7
+
+
+def test_only_an_id_that_follows_from_a_key_or_an_event_may_come_again() -> None:
+    keyed = IDS.uuid_for_key(tenant="acme", route="/v1/jobs", key="k")
+    fresh = new_uuid7(now_ms=1000, randomness=b"\xff" * 10)
+
+    assert may_come_again(IDS.issue(tenant="acme", uuid=keyed))
+    assert may_come_again(derived_job_id(tenant="acme", source="/orders", event_id="e-1"))
+    assert not may_come_again(IDS.issue(tenant="acme", uuid=fresh))

@@ -10,10 +10,12 @@ from typing import Any
 
 import structlog
 from penstock_contracts.events import JobStatus
+from penstock_contracts.ids import may_come_again
 from penstock_contracts.requests import Charge
 
 from penstock_kit.errors import Busy
 from penstock_kit.intake import VerifiedRequest
+from penstock_kit.jobs.asks import Asks
 from penstock_kit.jobs.coverage import Coverage, EventLog, FoldMarks
 from penstock_kit.jobs.doubts import Doubts, Proof
 from penstock_kit.jobs.epoch import TableEpoch
@@ -113,6 +115,7 @@ class Attempts:
         )
         self._begin = ScriptLine(redis, script_source("begin"))
         self._finish = ScriptLine(redis, script_source("finish"))
+        self._asks = Asks()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._late: set[str] = set()
         """Owners of attempts whose `begin` was answered so late that their leases may be over."""
@@ -210,6 +213,8 @@ class Attempts:
         except TableAway:
             self._leases.note_silence()
             log.warning("attempt.unreleased", job=begun.job, attempt=begun.attempt)
+            if retry_in is not None:
+                self._asks.settled(begun.owner)
 
     async def condemn(self, begun: Begin, *, reason: str, code: str) -> None:
         """Note, before the job is ended, that its record gets a dead letter after that.
@@ -267,9 +272,7 @@ class Attempts:
     async def _ask(self, asking: _Asking, proof: Proof, epoch: bytes) -> list[Any]:
         known = self._known.get(asking.key)
         counted = known.attempt if known is not None and known.owner == asking.owner else 0
-        keys = [asking.key, f"{asking.key}:ledger", f"{asking.key}:lease"]
-        if proof:
-            keys.append(EPOCH_KEY)
+        keys = [asking.key, f"{asking.key}:ledger", f"{asking.key}:lease", EPOCH_KEY]
         with redis_errors("beginning an attempt"):
             reply: list[Any] = await self._begin.call(
                 keys,
@@ -286,6 +289,8 @@ class Attempts:
                     epoch,
                     int(asking.even_early),
                     asking.line,
+                    self._asks.number_of(asking.owner) if asking.is_charged_once else "",
+                    int(may_come_again(asking.request.job)),
                 ],
             )
         return reply
@@ -311,6 +316,7 @@ class Attempts:
                 begun = Begin(scope, job, int(attempt), bool(had_output), owner, line, int(crashes))
             case _:
                 raise AssertionError(f"begin.lua replied {reply[0]!r}")
+        self._asks.told(owner)
         self._doubts.forget(owner)
         self._keep(begun)
         return begun

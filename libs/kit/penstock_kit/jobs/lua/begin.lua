@@ -1,18 +1,20 @@
 -- Give a delivery the next attempt of its job, or say why not.
--- KEYS  job hash, ledger hash, lease; with a proof also the epoch of the table
+-- KEYS  job hash, ledger hash, lease, epoch of the table
 -- ARGV  owner, place of the record, lease ms, ledger ttl s, attempts made before as the record says, attempts that this very
 --       delivery counted, 1 if the job may be charged at most once, 1 if somebody else may have begun the record,
 --       what is proven: 0 nothing, 1 the log up to now is folded, 2 also that who has let its lease run out is
 --       dead, 3 also that who was never seen to hold one is; the epoch for which it is proven, 1 to begin even before the
---       next attempt is due, line of the record
+--       next attempt is due, line of the record, number of the ask of a job that may be charged at most once (the same until
+--       it is told, and while nothing that it began was called) or '', 1 if asking for the job again gives the same id
 -- Reply over status condemned | moved | busy ms | early ms | doubt level until | lost attempt | begin attempt had_output crashes
 local LONGEST_PAUSE_MS = 3600000
 local owner, place, lease_ms, ttl_s = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local made, counted, proven = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[9])
 local at_most_once, is_suspect, line = ARGV[7] == '1', ARGV[8] == '1', ARGV[12]
+local ask, may_come_again = ARGV[13], ARGV[14] == '1'
 
 local job = redis.call('HMGET', KEYS[1], 'e_status', 'attempt', 'p_status', 'p_attempt', 'output', 'p_until', 'crashes')
-local ledger = redis.call('HMGET', KEYS[2], 'n', 'open', 'over', 'fence', 'place', 'due', 'crashes', 'dead', 'line')
+local ledger = redis.call('HMGET', KEYS[2], 'n', 'open', 'over', 'fence', 'place', 'due', 'crashes', 'dead', 'line', 'ask')
 -- The lanes move a record with what it knew, whoever had begun it before: the copy carries the job as well.
 local is_same = ledger[5] == place or (ledger[9] or ledger[5]) == line
 local over = job[1] or ledger[3]
@@ -48,10 +50,14 @@ local needed = 0
 if is_suspect or at_most_once or seen > math.max(begun, counted) then needed = 1 end
 if is_cut then needed = 2 end
 if is_unknown then needed = 3 end
--- Redis may have been emptied, or restarted without what was written last: the proof was about another table.
-if KEYS[4] then
+-- Redis may have been emptied, or restarted without what was written last: a proof was about another table, and a job that
+-- was asked for again may have ended before.
+if proven > 0 or may_come_again then
   local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  if redis.call('GET', KEYS[4]) ~= ARGV[10] or string.match(ARGV[10], '^%S*') ~= run_id then proven = 0 end
+  local epoch = redis.call('GET', KEYS[4])
+  local is_whole = epoch and string.match(epoch, '^%S*') == run_id
+  if epoch ~= ARGV[10] or not is_whole then proven = 0 end
+  if may_come_again and not is_whole then needed = math.max(needed, 1) end
 end
 if proven < needed then return { 'doubt', needed, p_status == 'running' and p_attempt >= begun and p_until or 0 } end
 
@@ -65,6 +71,11 @@ redis.call('HSET', KEYS[2], 'n', attempt, 'open', '1', 'fence', owner, 'place', 
 redis.call('HDEL', KEYS[2], 'due')
 redis.call('EXPIRE', KEYS[2], ttl_s)
 redis.call('SET', KEYS[3], owner, 'PX', lease_ms)
-local is_lost = is_unknown or (ledger[2] and not is_told)
-if at_most_once and is_lost then return { 'lost', attempt } end
+if at_most_once then
+  local is_unused = is_mine and ledger[10] == ask
+  local is_lost = is_unknown or (ledger[2] and not is_told and not is_unused)
+  -- Who is told that the job is lost, and does not hear it, must be told so again.
+  redis.call('HSET', KEYS[2], 'ask', is_lost and '' or ask)
+  if is_lost then return { 'lost', attempt } end
+end
 return { 'begin', attempt, had_output, crashes }

@@ -28,7 +28,9 @@ class ProviderFault(Retryable):
     Attributes:
         code: stable snake-case name, a bounded set (docs in services/llm-worker/README.md).
         status: HTTP status of the provider, if there was one.
-        was_charged: the provider may have begun to work, and to bill.
+        was_charged: the provider may have begun to work, and to bill: what it did is booked.
+        was_refused: it surely did no work, so that the call may be repeated whatever the job's
+            charge. A bare 500 is neither: nothing is booked, and nobody knows.
         param: the request's field that the provider objects to, if it names one.
         answer: what the provider said, as it came, cut; for dead letters only, never for clients.
     """
@@ -42,6 +44,7 @@ class ProviderFault(Retryable):
         code: str,
         status: int | None = None,
         was_charged: bool,
+        was_refused: bool | None = None,
         retry_after_s: float | None = None,
         kind: str | None = None,
         param: str | None = None,
@@ -51,6 +54,7 @@ class ProviderFault(Retryable):
         self.code = code
         self.status = status
         self.was_charged = was_charged
+        self.was_refused = not was_charged if was_refused is None else was_refused
         self.kind = kind or type(self).kind
         self.param = param
         self.answer = answer

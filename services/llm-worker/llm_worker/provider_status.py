@@ -16,6 +16,9 @@ _SAFE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}", re.ASCII)
 """What we repeat of a provider's words: names. Its sentences may quote prompts and keys."""
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_UNBEGUN = frozenset({409, 425, 429, 503, 529})
+"""Those with which a provider turns a call away before it works on it. Behind 408, 500, 502 and 504
+a model may have run, and be billed."""
 _REFUSALS: dict[int, tuple[str, str, str]] = {
     401: (
         "provider_auth_failed",
@@ -111,6 +114,7 @@ def _passing(who: str, status: int, headers: Mapping[str, str]) -> Transient:
         code="provider_rate_limited" if is_limit else "provider_failed",
         status=status,
         was_charged=False,
+        was_refused=status in _UNBEGUN,
         retry_after_s=retry_after_s(headers),
         kind="rate_limit_error" if is_limit else "server_error",
     )

@@ -40,7 +40,7 @@ class AttemptPlan:
 
     A passing fault is tried again on the same model, `policy.attempts` times in all; a permanent
     one, or the last passing one, moves on to the next model. A bad answer is repaired once per job.
-    `at_most_once`: a call that may have been charged is never repeated, and so never repaired.
+    `at_most_once`: only a call that the provider refused is repeated, and none is repaired.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class AttemptPlan:
                 return None
             self._has_repaired = True
             return Next(0.0, "repair")
-        if self._at_most_once and fault.was_charged:
+        if self._at_most_once and not fault.was_refused:
             return None
         self._tries += 1
         if not isinstance(fault, Permanent) and self._tries < self._policy.attempts:

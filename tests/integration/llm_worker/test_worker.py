@@ -137,8 +137,10 @@ async def test_at_most_once_is_never_called_again_after_a_charge(tmp_path: Path)
     async with llm_rig(tmp_path, retry=SOON) as rig:
         cut = await rig.ended(await rig.chat("a [[cut=3]]", charge="at_most_once"))
         limited = await rig.ended(await rig.chat("b [[status=429;times=1]]", charge="at_most_once"))
+        failed = await rig.ended(await rig.chat("c [[status=500;times=1]]", charge="at_most_once"))
 
-    assert types(cut) == ["started", "failed"]
+    assert types(cut) == types(failed) == ["started", "failed"]
+    assert not failed[-1]["usage"].get("output_tokens"), "nobody knows what it cost: not booked"
     assert types(limited) == ["started", "retrying", "started", "completed"]
 
 

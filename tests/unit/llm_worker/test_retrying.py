@@ -3,7 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from llm_worker.errors import BadAnswer, Permanent, Transient
+from llm_worker.errors import BadAnswer, Permanent, ProviderFault, Transient
+from llm_worker.provider_status import fault_of_status
 from llm_worker.retrying import AttemptPlan, Next, dead_of, job_error
 from penstock_kit.tasks import RetryPolicy
 
@@ -135,11 +136,16 @@ def test_bad_answer_is_repaired_once_per_job() -> None:
         (transient(was_charged=True), None),
         (BAD, None),
         (transient(was_charged=False), Next(2, "retry")),
+        *((fault_of_status("p", status, {}, {}), None) for status in (408, 500, 502, 504, 520)),
+        *(
+            (fault_of_status("p", status, {}, {}), Next(2, "retry"))
+            for status in (409, 425, 429, 503, 529)
+        ),
+        *((fault_of_status("p", status, {}, {}), Next(0, "fallback")) for status in (401, 404)),
     ],
-    ids=["charged", "bad-answer", "not-charged"],
 )
 def test_at_most_once_when_a_call_may_have_been_charged_ends(
-    fault: Transient | BadAnswer, following: Next | None
+    fault: ProviderFault | BadAnswer, following: Next | None
 ) -> None:
     assert plan("a", "b", at_most_once=True).after(fault) == following
 

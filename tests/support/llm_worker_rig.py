@@ -28,7 +28,7 @@ from penstock_kit.blobs.store import BlobStore
 from penstock_kit.clock import SystemClock
 from penstock_kit.control import Cancel
 from penstock_kit.errors import Fatal
-from penstock_kit.intake import Intake, VerifiedRequest
+from penstock_kit.intake import Intake, Sender, VerifiedRequest
 from penstock_kit.jobs.attempts import AlreadyOver, Begin, LostOutcome, Verdict
 from penstock_kit.kafka.memory import MemoryKafka
 from penstock_kit.kafka.ports import OutRecord, Producer, Record
@@ -92,7 +92,7 @@ class MemoryLedger:
 
     async def begin(
         self,
-        request: VerifiedRequest,
+        request: VerifiedRequest | Sender,
         delivery: Delivery,
         *,
         made: int = 0,

@@ -67,6 +67,11 @@ class Sender:
     user: str | None
     envelope: Envelope
 
+    @property
+    def scope(self) -> TenantScope:
+        """The whole tenant of the job, as of a request."""
+        return TenantScope(self.tenant)
+
 
 def surface_of(owned: VerifiedRequest | Sender) -> str | None:
     """The kind of the job's surface, for headers of events.

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 from llm_worker.handlers import LlmWork
+from penstock_contracts.events import JobStatus
 from penstock_contracts.retries import read_retry_note
+from penstock_kit.errors import Rejected, Retryable
+from penstock_kit.intake import Intake
 from penstock_kit.jobs import job_delivery
+from penstock_kit.jobs.emitter import JobEmitter
 from penstock_kit.tasks import RetryPolicy
 
 from tests.support.llm_worker_rig import TIERS, Rig, eventually, llm_rig
@@ -163,6 +167,45 @@ async def test_cancel_of_a_job_in_a_retry_topic_is_at_once_and_books_what_was_us
     assert (events[-1]["was_running"], events[-1]["attempt"]) == (True, 2)
     assert events[-1]["usage"]["output_tokens"] == 3
     assert rig.server.journal.calls == 1
+
+
+async def test_job_that_is_refused_at_a_later_attempt_fails_under_the_next_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers have seen the first attempt, and would drop an end that belongs to it."""
+
+    def refuse(*_: object) -> None:
+        raise Rejected("the task is gone", code="unknown_task", field="task")
+
+    async with llm_rig(tmp_path, retry=QUICK) as rig:
+        job = await rig.chat("go [[status=500]]")
+        await eventually(lambda: job in rig.ledger.released)
+        monkeypatch.setattr(Intake, "_task_type", refuse)
+        events = await rig.ended(job)
+        await eventually(rig.dead)
+
+    assert types(events) == ["started", "retrying", "failed"]
+    assert (events[-1]["attempt"], events[-1]["error"]["code"]) == (2, "unknown_task")
+    assert rig.ledger.ended[job] is JobStatus.FAILED
+
+
+async def test_refusal_that_cannot_be_told_lets_the_job_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gets the record next must not wait for a lease that is renewed for ever."""
+    told = JobEmitter.failed
+
+    async def be_away(*_: object) -> None:
+        monkeypatch.setattr(JobEmitter, "failed", told)
+        raise Retryable("the broker is away", retry_after_s=0.01)
+
+    monkeypatch.setattr(JobEmitter, "failed", be_away)
+    async with llm_rig(tmp_path) as rig:
+        job = await rig.submit(task="chat", frob=1)
+        events = await rig.ended(job)
+
+    assert rig.ledger.released == [job]
+    assert [(event["type"], event["attempt"]) for event in events] == [("failed", 2)]
 
 
 async def test_cancel_of_a_turn_that_rests_lets_its_conversation_go_on_at_once(

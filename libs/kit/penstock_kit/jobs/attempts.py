@@ -14,7 +14,7 @@ from penstock_contracts.ids import may_come_again
 from penstock_contracts.requests import Charge
 
 from penstock_kit.errors import Busy
-from penstock_kit.intake import VerifiedRequest
+from penstock_kit.intake import Sender, VerifiedRequest
 from penstock_kit.jobs.asks import Asks
 from penstock_kit.jobs.coverage import Coverage, EventLog, FoldMarks
 from penstock_kit.jobs.doubts import Doubts, Proof
@@ -51,7 +51,7 @@ _REMEMBERED = 10_000
 class _Asking:
     """Who asks for an attempt of what."""
 
-    request: VerifiedRequest
+    request: VerifiedRequest | Sender
     delivery: Delivery
     owner: str
     made: int
@@ -132,7 +132,7 @@ class Attempts:
 
     async def begin(
         self,
-        request: VerifiedRequest,
+        request: VerifiedRequest | Sender,
         delivery: Delivery,
         *,
         made: int = 0,
@@ -141,7 +141,7 @@ class Attempts:
         """The next attempt of the job; one round trip, unless somebody may have begun it before.
 
         Args:
-            request: the job.
+            request: the job; of one that is refused the sender is enough.
             delivery: the record that carries it.
             made: attempts made before, as the record itself says (the `attempt` of its state).
             even_early: begin though the next attempt is not due: the caller only ends the job.
@@ -360,8 +360,8 @@ class Attempts:
             self._known.popitem(last=False)
 
 
-def _is_charged_once(request: VerifiedRequest) -> bool:
-    return request.request.charge is Charge.AT_MOST_ONCE
+def _is_charged_once(request: VerifiedRequest | Sender) -> bool:
+    return isinstance(request, VerifiedRequest) and request.request.charge is Charge.AT_MOST_ONCE
 
 
 def _condemned(raw: bytes) -> tuple[str, str] | None:

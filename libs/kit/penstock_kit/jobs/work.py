@@ -29,7 +29,7 @@ class JobLedger(AttemptLedger, Protocol):
 
     async def begin(
         self,
-        request: VerifiedRequest,
+        request: VerifiedRequest | Sender,
         delivery: Delivery,
         *,
         made: int = 0,

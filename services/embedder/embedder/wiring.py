@@ -170,10 +170,11 @@ async def build_service(settings: EmbedderSettings) -> Service:
         [
             AdminServer(settings.admin, health, metrics.registry),
             _RedisEnd(redis),
+            # Stopped when no call can run any more: what outlived the drain is another's then.
+            attempts,
             producer,
             *signed,
             board,
-            attempts,
             store,
             model,
             batcher,

@@ -111,11 +111,13 @@ async def build_service(settings: LlmWorkerSettings) -> Service:
     _check(health, worker, board, credentials)
     parts: list[Part] = [
         AdminServer(settings.admin, health, metrics.registry),
-        _Closing([redis.aclose, *(provider.close for provider in providers.values())]),
+        _Closing([redis.aclose]),
+        # Stopped when no call can run any more: what outlived the drain is another's then.
+        attempts,
+        _Closing([provider.close for provider in providers.values()]),
         producer,
         *credentials,
         board,
-        attempts,
         _Closing([conversations.stop]),
         worker.withdrawals,
         worker.lanes,

@@ -88,7 +88,7 @@ class Deployed:
 @pytest.fixture(name="deploy")
 async def deploy_fixture(
     kafka_bootstrap: str, redis_url: str, tmp_path: Path
-) -> AsyncIterator[Callable[[], Awaitable[Deployed]]]:
+) -> AsyncIterator[Callable[..., Awaitable[Deployed]]]:
     async with _surroundings(kafka_bootstrap, redis_url, tmp_path) as start:
         yield start
 
@@ -96,7 +96,7 @@ async def deploy_fixture(
 @asynccontextmanager
 async def _surroundings(
     bootstrap: str, redis_url: str, folder: Path
-) -> AsyncIterator[Callable[[], Awaitable[Deployed]]]:
+) -> AsyncIterator[Callable[..., Awaitable[Deployed]]]:
     settings = KafkaSettings(bootstrap=bootstrap)
     await _mark_table_complete(redis_url)
     await ensure_topics(settings, TaskCatalog.builtin().topics(), partitions=2)
@@ -116,10 +116,10 @@ async def _surroundings(
     running: list[asyncio.subprocess.Process] = []
     environ = _environ(bootstrap, redis_url, folder, server.base_url)
 
-    async def start() -> Deployed:
+    async def start(**settings: str) -> Deployed:
         with (folder / "worker.log").open("ab") as worker_log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "llm_worker", env=environ, stderr=worker_log
+                sys.executable, "-m", "llm_worker", env=environ | settings, stderr=worker_log
             )
         running.append(process)
         return Deployed(process, producer, server, events, f"tenant-{uuid4().hex[:8]}")
@@ -164,7 +164,7 @@ def _environ(bootstrap: str, redis_url: str, folder: Path, base_url: str) -> dic
 
 
 async def test_process_runs_jobs_remembers_turns_cancels_and_drains(
-    deploy: Callable[[], Awaitable[Deployed]],
+    deploy: Callable[..., Awaitable[Deployed]],
 ) -> None:
     worker = await deploy()
     first = await worker.ended(await worker.chat("hello", conversation="c1"), within_s=START_S)
@@ -192,7 +192,7 @@ async def test_process_runs_jobs_remembers_turns_cancels_and_drains(
 
 
 async def test_killed_process_is_followed_by_one_that_ends_the_job(
-    deploy: Callable[[], Awaitable[Deployed]],
+    deploy: Callable[..., Awaitable[Deployed]],
 ) -> None:
     worker = await deploy()
     job = await worker.chat("go [[tokens=200;rate=100]]")
@@ -207,3 +207,22 @@ async def test_killed_process_is_followed_by_one_that_ends_the_job(
     assert [event["type"] for event in events].count("completed") == 1
     assert any(event["type"] == "reset" for event in events)
     assert worker.server.journal.calls == 2
+
+
+async def test_process_that_outlives_its_drain_cuts_its_call_and_lets_the_job_go(
+    deploy: Callable[..., Awaitable[Deployed]],
+) -> None:
+    """No crash: else three deploys in the middle of a long call would make it poison."""
+    worker = await deploy(PENSTOCK_DRAIN_TIMEOUT="PT6S", PENSTOCK_KAFKA__DELIVERY_TIMEOUT="PT5S")
+    job = await worker.chat("go [[hang=4;times=1]]")
+    await eventually(lambda: len(worker.events.get(job, ())) > 1, within_s=START_S)
+    worker.process.send_signal(signal.SIGTERM)
+    status = await asyncio.wait_for(worker.process.wait(), 30)
+
+    await deploy()
+    events = await worker.ended(job, within_s=START_S)
+
+    assert status == 1
+    again = [event for event in events if event["type"] == "started"][-1]
+    assert (again["attempt"], again.get("crashes")) == (2, None)
+    assert events[-1]["type"] == "completed"

@@ -102,6 +102,12 @@ def fall_asleep(sleeper: Attempts) -> None:
     leases._answered_at -= 2 * LEASE.total_seconds()
 
 
+async def kill(process: Attempts) -> None:
+    """What SIGKILL leaves: leases that run out by themselves."""
+    process._leases._held.clear()
+    await process.stop()
+
+
 @pytest.fixture(autouse=True)
 async def _all_stopped() -> AsyncIterator[None]:
     yield
@@ -116,13 +122,13 @@ def attempts(redis: RedisClient, instance: str = "a", log: EventLog | None = Non
 
 @asynccontextmanager
 async def living(redis: RedisClient, log: EventLog | None = None) -> AsyncIterator[Attempts]:
-    """Attempts of a process with a heartbeat."""
+    """Attempts of a process with a heartbeat, until it is killed."""
     mine = attempts(redis, uuid4().hex, log)
     await mine.start()
     try:
         yield mine
     finally:
-        await mine.stop()
+        await kill(mine)
 
 
 def delivery(record: Record, **changes: object) -> Delivery:
@@ -337,6 +343,25 @@ async def test_begin_after_an_owner_that_let_go_is_no_crash(
     assert (verdict.attempt, verdict.crashes) == (2, 0)
 
 
+async def test_begin_after_an_owner_that_was_stopped_is_no_crash_and_at_once(
+    redis: RedisClient, tenant: str
+) -> None:
+    """Its call outlived the drain: no lease is left to wait for."""
+    request, at = ask(tenant)
+    once, once_at = ask(tenant, 2, offset=1, charge="at_most_once")
+    stopped = attempts(redis)
+    await stopped.start()
+    await begun(stopped, request, at)
+    await once_free(stopped, once, once_at)
+    await stopped.stop()
+
+    other = attempts(redis, "b")
+    verdict = await begun(other, request, replace(at, epoch=2, is_suspect=True))
+
+    assert (verdict.attempt, verdict.crashes) == (2, 0)
+    assert isinstance(await other.begin(once, replace(once_at, epoch=2)), LostOutcome)
+
+
 async def test_begin_after_an_owner_that_told_its_failure_is_no_crash(
     redis: RedisClient, tenant: str
 ) -> None:
@@ -396,7 +421,7 @@ async def test_begin_of_an_at_most_once_job_that_redis_got_twice_is_not_lost(
     """The connection broke after the script had run, so the line sent it once more."""
     request, at = ask(tenant, charge="at_most_once")
     async with living(redis) as mine:
-        await once_free(mine, *ask(tenant, 2, charge="at_most_once"))  # the log is proven
+        await once_free(mine, *ask(tenant, 2, offset=1, charge="at_most_once"))  # the log is proven
         call = mine._begin.call
 
         async def twice(*asked: Any) -> Any:
@@ -413,7 +438,7 @@ async def test_begin_of_an_at_most_once_job_whose_answer_was_not_heard_is_not_lo
 ) -> None:
     request, at = ask(tenant, charge="at_most_once")
     async with living(redis) as mine:
-        await once_free(mine, *ask(tenant, 2, charge="at_most_once"))
+        await once_free(mine, *ask(tenant, 2, offset=1, charge="at_most_once"))
         with unheard(mine._begin), pytest.raises(Busy):
             await mine.begin(request, at)
 

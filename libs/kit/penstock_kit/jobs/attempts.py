@@ -125,8 +125,12 @@ class Attempts:
         await self._leases.start()
 
     async def stop(self) -> None:
-        """End the heartbeat; leases that are still held run out by themselves."""
+        """End the heartbeat, and let go of what still runs: its process ends, and is no crash.
+
+        Stop whatever can call first: somebody else may begin these jobs from now on.
+        """
         await self._leases.stop()
+        await asyncio.gather(*(self.finish(held, None) for held in self._leases.held))
         await self._begin.stop()
         await self._finish.stop()
 

@@ -90,6 +90,11 @@ class Leases:
         """Renew this one no more."""
         self._held.pop(held.owner, None)
 
+    @property
+    def held(self) -> list[Held]:
+        """What is renewed now."""
+        return list(self._held.values())
+
     def is_held(self, held: Held) -> bool:
         """Whether nobody is known to have taken it over."""
         kept = self._held.get(held.owner)
@@ -136,8 +141,7 @@ class Leases:
                     await self._stopping.wait()
 
     async def _beat(self) -> None:
-        held = list(self._held.values())
-        if held:
+        if held := self.held:
             await self.renew(held)
         else:
             with redis_errors("beating"):

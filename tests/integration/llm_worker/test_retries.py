@@ -23,6 +23,7 @@ QUICK = RetryPolicy(
     attempts=3, base=timedelta(milliseconds=100), cap=timedelta(seconds=2), jitter=(1, 1)
 )
 LATER = RetryPolicy(attempts=3, base=timedelta(minutes=5))
+USER = {"role": "user", "content": "hi"}
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:
@@ -189,23 +190,39 @@ async def test_job_that_is_refused_at_a_later_attempt_fails_under_the_next_numbe
     assert rig.ledger.ended[job] is JobStatus.FAILED
 
 
-async def test_refusal_that_cannot_be_told_lets_the_job_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("why", "end"),
+    [
+        ("refused", "failed"),
+        ("unreadable", "failed"),
+        ("poison", "failed"),
+        ("lost", "unknown_outcome"),
+    ],
+)
+async def test_end_without_a_call_that_cannot_be_told_lets_the_job_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str, end: str
 ) -> None:
     """Whoever gets the record next must not wait for a lease that is renewed for ever."""
-    told = JobEmitter.failed
+    emit = JobEmitter._emit
 
     async def be_away(*_: object) -> None:
-        monkeypatch.setattr(JobEmitter, "failed", told)
+        monkeypatch.setattr(JobEmitter, "_emit", emit)
         raise Retryable("the broker is away", retry_after_s=0.01)
 
-    monkeypatch.setattr(JobEmitter, "failed", be_away)
+    monkeypatch.setattr(JobEmitter, "_emit", be_away)
     async with llm_rig(tmp_path) as rig:
-        job = await rig.submit(task="chat", frob=1)
+        if why == "poison":
+            rig.ledger.crashes[rig.next_job()] = 3
+        if why == "lost":
+            rig.ledger.lost.add(rig.next_job())
+        input_ = {"text": "x"} if why == "unreadable" else {"messages": [USER]}
+        extra = {"frob": 1} if why == "refused" else {}
+        job = await rig.submit(task="chat", input=input_, **extra)
         events = await rig.ended(job)
 
     assert rig.ledger.released == [job]
-    assert [(event["type"], event["attempt"]) for event in events] == [("failed", 2)]
+    assert job not in rig.ledger.retries_in, "what an earlier attempt did stays uncertain"
+    assert [(event["type"], event["attempt"]) for event in events] == [(end, 2)]
 
 
 async def test_cancel_of_a_turn_that_rests_lets_its_conversation_go_on_at_once(

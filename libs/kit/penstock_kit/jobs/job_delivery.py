@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Generic, TypeVar
@@ -67,8 +68,8 @@ class JobDelivery(Generic[Asked]):
             return await self._unprepared(error)
         begun = await self._begin()
         if isinstance(begun, LostOutcome):
-            await self._emitter(begun.attempt).unknown_outcome(_LOST)
-            await self._finish(begun, Ended(JobStatus.UNKNOWN_OUTCOME))
+            told = self._emitter(begun.attempt).unknown_outcome(_LOST)
+            await self._end(begun, JobStatus.UNKNOWN_OUTCOME, told)
         if isinstance(begun, AlreadyOver) and begun.status is JobStatus.FAILED and begun.condemned:
             reason, code = begun.condemned
             return Dead(DeadReason(reason), code, _UNWRITTEN)
@@ -181,8 +182,7 @@ class JobDelivery(Generic[Asked]):
     async def _poison(self, begun: Begin) -> Outcome:
         dead = Dead(DeadReason.POISON, _POISON.code, _POISON.message, attempts=begun.attempt)
         await self._parts.ledger.condemn(begun, reason=dead.reason.value, code=dead.code)
-        await self._emitter(begun.attempt).failed(_POISON)
-        await self._finish(begun, Ended(JobStatus.FAILED))
+        await self._end(begun, JobStatus.FAILED, self._emitter(begun.attempt).failed(_POISON))
         return dead
 
     async def _unprepared(self, error: Exception) -> Outcome:
@@ -203,8 +203,19 @@ class JobDelivery(Generic[Asked]):
         """End the job without a call, under the next attempt number: it may have run before."""
         begun = await self._begin()
         if isinstance(begun, Begin | LostOutcome):
-            await self._emitter(begun.attempt).failed(error)
-            await self._finish(begun, Ended(JobStatus.FAILED))
+            await self._end(begun, JobStatus.FAILED, self._emitter(begun.attempt).failed(error))
+
+    async def _end(
+        self, begun: Begin | LostOutcome, status: JobStatus, told: Awaitable[None]
+    ) -> None:
+        """End without a call; where that cannot be told, whoever has the record next does so."""
+        ending: Ended | None = None
+        try:
+            await told
+            ending = Ended(status)
+        finally:
+            # What an earlier attempt may have called stays as uncertain as it was.
+            await self._finish(begun, ending, may_have_paid=True)
 
     async def _finish(
         self, begun: Begin | LostOutcome, ending: Ending | None, *, may_have_paid: bool = False

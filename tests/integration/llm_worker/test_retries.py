@@ -23,7 +23,11 @@ QUICK = RetryPolicy(
     attempts=3, base=timedelta(milliseconds=100), cap=timedelta(seconds=2), jitter=(1, 1)
 )
 LATER = RetryPolicy(attempts=3, base=timedelta(minutes=5))
-USER = {"role": "user", "content": "hi"}
+GOOD: dict[str, Any] = {"input": {"messages": [{"role": "user", "content": "hi"}]}}
+BODIES: dict[str, dict[str, Any]] = {
+    "refused": {**GOOD, "frob": 1},
+    "unreadable": {"input": {"text": "x"}},
+}
 
 
 def types(events: list[dict[str, Any]]) -> list[str]:
@@ -215,9 +219,7 @@ async def test_end_without_a_call_that_cannot_be_told_lets_the_job_go(
             rig.ledger.crashes[rig.next_job()] = 3
         if why == "lost":
             rig.ledger.lost.add(rig.next_job())
-        input_ = {"text": "x"} if why == "unreadable" else {"messages": [USER]}
-        extra = {"frob": 1} if why == "refused" else {}
-        job = await rig.submit(task="chat", input=input_, **extra)
+        job = await rig.submit(**BODIES.get(why, GOOD))
         events = await rig.ended(job)
 
     assert rig.ledger.released == [job]

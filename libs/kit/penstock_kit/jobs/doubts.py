@@ -15,6 +15,9 @@ __all__ = ["Doubts", "Proof"]
 
 _REMEMBERED = 20_000
 _LOOK_AGAIN_S = 0.1
+_REBUILT_S = 1.0
+"""Pause of each record while the table is rebuilt: all that wait in a process ask, and the rebuild
+needs Redis, too."""
 _UNTIL_SLACK_MS = 5_000
 """A call may end a little after the deadline that its worker told."""
 
@@ -54,8 +57,10 @@ class Doubts:
         """
         table = await self._epoch.look()
         if table.epoch is None:
-            raise _wait(
-                "the job table is being rebuilt, and another worker may have begun this job"
+            raise Busy(
+                "the job table is being rebuilt, and another worker may have begun this job, or "
+                "ended it; the job waits",
+                retry_after_s=_REBUILT_S,
             )
         since = self._first_doubt(about, table.epoch)
         is_past = 0 < until_ms < table.now_ms - _UNTIL_SLACK_MS

@@ -14,17 +14,27 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from uuid import UUID
 
 from penstock_contracts.mac import hmac_sha256
 
-__all__ = ["JobIds", "derived_job_id", "is_job_id", "may_come_again", "new_uuid7"]
+__all__ = [
+    "JobIds",
+    "derived_job_id",
+    "is_derived_job_id",
+    "is_job_id",
+    "issued_at",
+    "may_come_again",
+    "new_uuid7",
+]
 
 _MAC_HEX = 10
 """40 bits: a guess is right once in 10^12, and only yields `queued` in one's own tenant."""
-_ISSUED_CHARS = 4 + 32 + _MAC_HEX
-_VERSION_AT = 4 + 12
-"""Place of a UUID's version among its hex digits, behind `job_`."""
+_DERIVED_CHARS = len("job_") + 32
+_VERSION_AT = len("job_") + 12
+"""Place of a UUID's version among its hex digits."""
+_UUID7 = 7
 _FORM = re.compile(r"job_[0-9a-f]{32}(?:[0-9a-f]{10})?")
 
 
@@ -33,12 +43,28 @@ def is_job_id(text: str) -> bool:
     return _FORM.fullmatch(text) is not None
 
 
+def is_derived_job_id(text: str) -> bool:
+    """Whether `text` has the form of a derived id, which proves nothing: anybody can make one."""
+    return len(text) == _DERIVED_CHARS and is_job_id(text)
+
+
 def may_come_again(job_id: str) -> bool:
     """Whether asking for the job once more gives the same id: it follows from a key or an event.
 
     False: a gateway made the id of a UUIDv7, as `new_uuid7` does, for this one request.
     """
-    return len(job_id) != _ISSUED_CHARS or job_id[_VERSION_AT] != "7"
+    return len(job_id) == _DERIVED_CHARS or job_id[_VERSION_AT] != str(_UUID7)
+
+
+def issued_at(job_id: str) -> datetime | None:
+    """When an issued id was made; None if it stands for an Idempotency-Key."""
+    uuid = UUID(hex=job_id[4:36])
+    if uuid.version != _UUID7:
+        return None
+    try:
+        return datetime.fromtimestamp((uuid.int >> 80) / 1000, tz=timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def derived_job_id(*, tenant: str, source: str, event_id: str) -> str:

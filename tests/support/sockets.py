@@ -30,9 +30,23 @@ from websockets.typing import Subprotocol
 from tests.support.events import an_event
 from tests.support.recording import Recording
 
-__all__ = ["PROTOCOL", "Client", "HandClock", "KnownKeys", "KnownTickets", "World", "a_world"]
+__all__ = [
+    "PROTOCOL",
+    "UPGRADE",
+    "Client",
+    "HandClock",
+    "KnownKeys",
+    "KnownTickets",
+    "World",
+    "a_world",
+]
 
 PROTOCOL = Subprotocol("penstock.v1.json")
+UPGRADE = (
+    b"GET /v1/socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Authorization: Bearer key-acme-ann\r\n\r\n"
+)
 SECRET = b"a secret of tests, 32 bytes or more"
 
 
@@ -54,7 +68,8 @@ class HandClock:
 class KnownKeys:
     """Implements `Authenticator`: `key-<tenant>-<user>`, or `key-<tenant>` for all of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: HandClock) -> None:
+        self._clock = clock
         self.dead: set[str] = set()
         self.expires_at: datetime | None = None
 
@@ -69,7 +84,8 @@ class KnownKeys:
 
     def is_live(self, principal: Principal) -> bool:
         """See `Authenticator`."""
-        return principal.credential not in self.dead
+        is_over = principal.expires_at is not None and principal.expires_at <= self._clock.now()
+        return principal.credential not in self.dead and not is_over
 
 
 class KnownTickets:
@@ -129,9 +145,9 @@ class World:
             EventRing(max_events=ring, max_bytes=1 << 26), TailMetrics(self.metrics)
         )
         self.table = Recording(ids=JobIds(SECRET))
-        self.keys = KnownKeys()
-        self.tickets = KnownTickets()
         self.clock = HandClock()
+        self.keys = KnownKeys(self.clock)
+        self.tickets = KnownTickets()
         self.ids = JobIds(SECRET)
         self.kafka = MemoryKafka([CONTROL.name], partitions=1)
         self.producer = self.kafka.producer()
@@ -158,8 +174,9 @@ class World:
         return f"ws://127.0.0.1:{self.server.port}/v1/socket"
 
     def issue(self, name: int = 1, *, tenant: str = "acme") -> str:
-        """A job id as a gateway issues it."""
-        uuid = new_uuid7(now_ms=name, randomness=bytes(10))
+        """A job id as a gateway issues it now."""
+        now_ms = int(self.clock.now().timestamp() * 1000)
+        uuid = new_uuid7(now_ms=now_ms, randomness=name.to_bytes(10, "big"))
         return self.ids.issue(tenant=tenant, uuid=uuid)
 
     def live(self, *events: TailedEvent) -> None:
@@ -198,6 +215,11 @@ class World:
             if key is not None and key.startswith("key-"):
                 assert (await client.hear())["type"] == "ready"
             yield client
+
+    def tick(self, *, after_s: float) -> None:
+        """Let time pass, then do what is due once a second."""
+        self.clock.seconds += after_s
+        self.server._desk.roster.tick()
 
     def count(self, name: str, **labels: str) -> float:
         """The value of a metric."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from uuid import UUID
+from datetime import datetime, timedelta
 
 from penstock_contracts.events import JobStatus
-from penstock_contracts.ids import JobIds, is_job_id
+from penstock_contracts.ids import JobIds, is_derived_job_id, is_job_id, issued_at
 from penstock_contracts.state import JobState
 from penstock_kit.auth.principal import Principal
 from penstock_kit.clock import Clock
@@ -24,7 +23,6 @@ from gateway.recent import RecentJobs
 __all__ = ["JobReader", "PageQuery", "reading_scope", "table_unavailable"]
 
 _NOT_FOUND = "no job of that id is visible to you; check the id and whose key you use"
-_UUID7 = 7
 _KNOWN_IN_S = 1.0
 """The recorder folds a job within a fraction of that, unless it is away."""
 
@@ -177,10 +175,10 @@ class JobReader:
     def _by_id_alone(self, principal: Principal, job: str, away: TableAway | None) -> JobState:
         if not self._ids.was_issued(job, tenant=principal.tenant):
             # An id that another service's event gave carries no proof: only the table knows it.
-            if away is not None and len(job) == len("job_") + 32:
+            if away is not None and is_derived_job_id(job):
                 raise table_unavailable(away)
             raise ApiError("job_not_found", _NOT_FOUND)
-        created_at = _created_at(job)
+        created_at = issued_at(job)
         if away is not None and (created_at is None or not self._is_fresh(created_at)):
             raise table_unavailable(away)
         if created_at is not None and created_at < self._clock.now() - self._job_ttl:
@@ -226,17 +224,6 @@ def _visible(state: JobState, principal: Principal) -> JobState:
     if not principal.scope.may_see(tenant=state.tenant, user=state.user):
         raise ApiError("job_not_found", _NOT_FOUND)
     return state
-
-
-def _created_at(job: str) -> datetime | None:
-    """When the id was made; None if it stands for an Idempotency-Key."""
-    uuid = UUID(hex=job[4:36])
-    if uuid.version != _UUID7:
-        return None
-    try:
-        return datetime.fromtimestamp((uuid.int >> 80) / 1000, tz=timezone.utc)
-    except (OverflowError, ValueError, OSError):
-        return None
 
 
 def _no_result(state: JobState) -> ApiError:

@@ -64,7 +64,7 @@ TRY_LATER = Close(
     1013,
     "try_later",
     Then.RECONNECT,
-    "tickets cannot be checked now",
+    "come back later",
     "Tickets cannot be checked at the moment, or the server is full.",
 )
 SLOW_CONSUMER = Close(

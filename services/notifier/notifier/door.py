@@ -32,7 +32,8 @@ class SocketDoor:
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why the handshake is refused, or None; nothing of the request is repeated in it."""
-        if urlsplit(request.path).path != PATH:
+        path, _ = _target(request)
+        if path != PATH:
             return Refusal(HTTPStatus.NOT_FOUND, f"There is nothing here; connect to {PATH}.")
         if self._desk.roster.is_draining:
             return Refusal(
@@ -80,5 +81,15 @@ def _credential(request: Request) -> str | None:
 
 
 def _ticket(request: Request) -> str | None:
-    found = parse_qs(urlsplit(request.path).query).get("ticket")
+    _, query = _target(request)
+    found = parse_qs(query).get("ticket")
     return found[0] if found else None
+
+
+def _target(request: Request) -> tuple[str, str]:
+    """Path and query of what was asked for; both empty if it is no URL, as `//[` is none."""
+    try:
+        parts = urlsplit(request.path)
+    except ValueError:
+        return "", ""
+    return parts.path, parts.query

@@ -14,6 +14,7 @@ from penstock_kit.tail.tailed import TailedEvent
 from penstock_kit.tenancy import TenantScope
 
 from notifier import frames
+from notifier.access import NoAccess
 from notifier.close_codes import SLOW_CONSUMER
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ __all__ = ["Following"]
 
 _MAX_HELD: Final = 4096
 """Live events that may wait while a client reads what it missed."""
-_NOT_FOUND: Final = (
-    "no job of yours has this id; check the id and that the credential is of the user who made it"
-)
 
 
 class _Followed:
@@ -66,8 +64,10 @@ class Following:
                 job=job,
             )
             return
-        if not await self._desk.access.may_see(self._scope, job):
-            self._error("not_found", _NOT_FOUND, job=job)
+        try:
+            await self._desk.access.check_follow(self._scope, job)
+        except NoAccess as error:
+            self._error(error.code, str(error), job=job)
             return
         self._drop(job)
         followed = self._jobs[job] = _Followed()
@@ -83,7 +83,7 @@ class Following:
         if self._jobs.get(job) is not followed:
             joined.close()
             return
-        await self._begin(job, followed, joined)
+        await self._begin(job, followed, joined, was_recovering=after is not None)
 
     def follow_all(self) -> None:
         """Send the events of every job in the scope, from now on."""
@@ -102,11 +102,11 @@ class Following:
 
     async def cancel(self, job: str) -> None:
         """Write the cancel to the log and say so."""
-        if not await self._desk.access.may_see(self._scope, job):
-            self._error("not_found", _NOT_FOUND, job=job)
-            return
         try:
+            await self._desk.access.check_cancel(self._scope, job)
             await self._desk.canceller.cancel(self._scope, job)
+        except NoAccess as error:
+            self._error(error.code, str(error), job=job)
         except PenstockError:
             self._error(
                 "unavailable",
@@ -124,9 +124,18 @@ class Following:
         for job in tuple(self._jobs):
             self._drop(job)
 
-    async def _begin(self, job: str, followed: _Followed, joined: Joined) -> None:
+    async def _begin(
+        self, job: str, followed: _Followed, joined: Joined, *, was_recovering: bool
+    ) -> None:
         send = self._peer.send
-        send(frames.subscribed_frame(job, joined.position, recovered=joined.recovered))
+        send(
+            frames.subscribed_frame(
+                job,
+                joined.position,
+                recovered=joined.recovered,
+                was_recovering=was_recovering,
+            )
+        )
         if joined.snapshot is not None:
             send(frames.snapshot_frame(joined.snapshot))
         waiting: list[TailedEvent | Snapshot] = [*joined.backlog]
@@ -158,7 +167,8 @@ class Following:
             if item.type in TERMINAL:
                 self._drop(job)
             return
-        self._peer.send(frames.subscribed_frame(job, item.position, recovered=False))
+        lost = frames.subscribed_frame(job, item.position, recovered=False, was_recovering=True)
+        self._peer.send(lost)
         self._peer.send(frames.snapshot_frame(item))
         if item.status.is_terminal:
             self._drop(job)

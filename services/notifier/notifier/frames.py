@@ -71,10 +71,19 @@ def snapshot_frame(snapshot: Snapshot) -> bytes:
     return text_frame(encode_model(snapshot))
 
 
-def subscribed_frame(job: str, position: Position, *, recovered: bool) -> bytes:
-    """A stream begins after `position`."""
-    place = {"attempt": position.attempt, "seq": position.seq}
-    return json_frame({"type": "subscribed", "job": job, "recovered": recovered, "position": place})
+def subscribed_frame(
+    job: str, position: Position, *, recovered: bool, was_recovering: bool
+) -> bytes:
+    """A stream begins after `position`; it goes on from an earlier place if `was_recovering`."""
+    return json_frame(
+        {
+            "type": "subscribed",
+            "job": job,
+            "recovered": recovered,
+            "was_recovering": was_recovering,
+            "position": {"attempt": position.attempt, "seq": position.seq},
+        }
+    )
 
 
 def subscribed_all_frame() -> bytes:

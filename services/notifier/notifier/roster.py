@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from enum import Enum, auto
 from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -15,12 +16,23 @@ from notifier.close_codes import EXPIRED, FORBIDDEN, MAX_AGE, NO_PONG, RESTART
 if TYPE_CHECKING:
     from notifier.session import Session
 
-__all__ = ["Roster", "RosterLimits"]
+__all__ = ["Full", "Roster", "RosterLimits"]
 
 _SPREAD_MS_PER_SOCKET: Final = 2.0
 """Sockets of a process that stops come back over this time each: 500 handshakes a second."""
 _MIN_SPREAD_MS: Final = 1_000
 _MAX_SPREAD_MS: Final = 30_000
+_MAX_MISSED_PINGS: Final = 2
+"""One pong may be late behind a large message; docs/websocket.md promises two."""
+
+
+class Full(Enum):
+    """Why a socket was not let in."""
+
+    SERVER = auto()
+    """This process holds as many as it can: another may take the client."""
+    CALLER = auto()
+    """The user or the tenant has too many open here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +60,8 @@ class Roster:
         self._clock = clock
         self._random = random
         self._sessions: dict[Session, Principal] = {}
-        self._by_credential: dict[str, set[Session]] = {}
+        self._by_principal: dict[Principal, set[Session]] = {}
+        """Two tokens of one user are two principals: one may expire before the other."""
         self._tenants: Counter[str] = Counter()
         self._users: Counter[tuple[str, str]] = Counter()
         self.is_draining = False
@@ -56,33 +69,34 @@ class Roster:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def enter(self, session: Session, principal: Principal) -> bool:
-        """Count a socket in; False if there are too many."""
+    def enter(self, session: Session, principal: Principal) -> Full | None:
+        """Count a socket in; or tell why there are too many, and count nothing."""
         limits, user = self._limits, (principal.tenant, principal.user)
         if (
-            len(self._sessions) >= limits.total
-            or self._tenants[principal.tenant] >= limits.per_tenant
+            self._tenants[principal.tenant] >= limits.per_tenant
             or self._users[user] >= limits.per_user
         ):
-            return False
+            return Full.CALLER
+        if len(self._sessions) >= limits.total:
+            return Full.SERVER
         now = self._clock.monotonic()
         session.next_check = now + self._pause()
         session.expires_at = now + limits.max_age_s * self._random.uniform(0.9, 1.0)
         self._sessions[session] = principal
-        self._by_credential.setdefault(principal.credential, set()).add(session)
+        self._by_principal.setdefault(principal, set()).add(session)
         self._tenants[principal.tenant] += 1
         self._users[user] += 1
-        return True
+        return None
 
     def leave(self, session: Session) -> None:
         """Count a socket out; one that never entered is no error."""
         principal = self._sessions.pop(session, None)
         if principal is None:
             return
-        peers = self._by_credential[principal.credential]
+        peers = self._by_principal[principal]
         peers.discard(session)
         if not peers:
-            del self._by_credential[principal.credential]
+            del self._by_principal[principal]
         _decrement(self._tenants, principal.tenant)
         _decrement(self._users, (principal.tenant, principal.user))
 
@@ -93,7 +107,7 @@ class Roster:
         for session in [found for found in self._sessions if found.next_check <= now]:
             if now >= session.expires_at:
                 session.end(MAX_AGE, hint_ms=self._random.randint(0, 5000))
-            elif not session.heard:
+            elif session.missed_pings >= _MAX_MISSED_PINGS:
                 session.end(NO_PONG)
             else:
                 session.next_check = min(now + self._pause(), session.expires_at)
@@ -108,9 +122,8 @@ class Roster:
             session.end(RESTART, hint_ms=self._random.randint(100, int(spread)))
 
     def _end_dead_credentials(self) -> None:
-        for sessions in tuple(self._by_credential.values()):
-            principal = next((session.principal for session in sessions if session.principal), None)
-            if principal is None or self._authenticator.is_live(principal):
+        for principal, sessions in tuple(self._by_principal.items()):
+            if self._authenticator.is_live(principal):
                 continue
             is_expired = (
                 principal.expires_at is not None and principal.expires_at <= self._clock.now()

@@ -32,6 +32,7 @@ from notifier.messages import (
     Unsubscribe,
     read_message,
 )
+from notifier.roster import Full
 
 if TYPE_CHECKING:
     from notifier.desk import Desk
@@ -66,7 +67,7 @@ class Session:
         "_timer",
         "_worker",
         "expires_at",
-        "heard",
+        "missed_pings",
         "next_check",
         "principal",
     )
@@ -83,7 +84,7 @@ class Session:
         self._credit = desk.limits.burst
         self._credit_at = desk.clock.monotonic()
         self.principal: Principal | None = None
-        self.heard = True
+        self.missed_pings = 0
         self.next_check = 0.0
         self.expires_at = 0.0
 
@@ -117,23 +118,32 @@ class Session:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._desk.roster.enter(self, principal):
-            self._error(
-                "too_many_connections",
-                "too many open sockets of this user or tenant; close some, or share one socket"
-                " between jobs",
-            )
-            self.end(CONNECTION_LIMIT, hint_ms=self._desk.later_ms())
+        full = self._desk.roster.enter(self, principal)
+        if full is not None:
+            self._turn_away(full)
             return
         self.principal = principal
         self._following = Following(principal.scope, self._peer, self._desk)
         self._peer.send(self._desk.ready_frame(principal))
 
+    def _turn_away(self, full: Full) -> None:
+        if full is Full.SERVER:
+            code, close = "unavailable", TRY_LATER
+            message = "this server has as many sockets as it can hold; connect again in a moment"
+        else:
+            code, close = "too_many_connections", CONNECTION_LIMIT
+            message = (
+                "too many open sockets of this user or tenant; close some, or share one socket"
+                " between jobs"
+            )
+        self._error(code, message)
+        self.end(close, hint_ms=self._desk.later_ms())
+
     # What comes in.
 
     def on_frame(self) -> bool:
         """Count a frame against the client's rate; False if the socket ends because of it."""
-        self.heard = True
+        self.missed_pings = 0
         limits = self._desk.limits
         now = self._desk.clock.monotonic()
         credit = self._credit + (now - self._credit_at) * limits.messages_per_s
@@ -203,7 +213,7 @@ class Session:
 
     def ping(self) -> None:
         """Ask for a sign of life."""
-        self.heard = False
+        self.missed_pings += 1
         self._peer.ping()
 
     # What takes time.

@@ -56,6 +56,10 @@ class NotifierGroup(Group):
     max_connections_per_user: int = Field(
         default=2_000, gt=0, description="Sockets of one user per process."
     )
+    job_ttl: Seconds = Field(
+        default=timedelta(days=30),
+        description="An issued id that is older and not in the table is not found.",
+    )
     tail: TailSettings = TailSettings()
     webhooks: DeliverySettings = DeliverySettings()
 

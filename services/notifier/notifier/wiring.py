@@ -154,7 +154,13 @@ def build_server(settings: NotifierGroup, outside: Outside) -> SocketServer:
     desk = Desk(
         authenticator=outside.authenticator,
         tickets=outside.tickets,
-        access=Access(owners=outside.live, table=outside.table, ids=outside.ids),
+        access=Access(
+            owners=outside.live,
+            table=outside.table,
+            ids=outside.ids,
+            clock=outside.clock,
+            job_ttl=settings.job_ttl,
+        ),
         streams=outside.streams,
         live=outside.live,
         canceller=Canceller(outside.producer, outside.clock),

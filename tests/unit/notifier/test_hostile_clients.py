@@ -11,13 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.events import an_event
-from tests.support.sockets import World, a_world
-
-UPGRADE = (
-    b"GET /v1/socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-    b"Authorization: Bearer key-acme-ann\r\n\r\n"
-)
+from tests.support.sockets import UPGRADE, World, a_world
 
 
 async def test_reader_when_slow_then_closed_4408_and_others_are_served() -> None:

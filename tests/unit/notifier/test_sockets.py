@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.support.events import a_job, an_event
-from tests.support.sockets import PROTOCOL, Client, World, a_world
+from tests.support.sockets import PROTOCOL, UPGRADE, Client, World, a_world
 
 
 @pytest.fixture
@@ -67,6 +68,14 @@ async def test_connect_when_path_is_wrong_then_not_found(world: World) -> None:
 
     assert status == HTTPStatus.NOT_FOUND
     assert "/v1/socket" in sentence
+
+
+async def test_connect_when_target_is_no_url_then_not_found(world: World) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.server.port)
+    writer.write(UPGRADE.replace(b"/v1/socket", b"//[?ticket=t1"))
+
+    assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+    writer.close()
 
 
 @pytest.mark.parametrize("origin", ["null", "https://evil.example", "https://app.example.evil"])
@@ -170,6 +179,7 @@ async def test_subscribe_when_job_streams_then_snapshot_and_events(world: World)
         "type": "subscribed",
         "job": job,
         "recovered": True,
+        "was_recovering": False,
         "position": {"attempt": 1, "seq": 2},
     }
     assert snapshot["type"] == "snapshot"
@@ -188,7 +198,37 @@ async def test_subscribe_when_position_is_given_then_only_what_follows(world: Wo
         events = await client.hear_all_of("event", count=2)
 
     assert subscribed["recovered"] is True
+    assert subscribed["was_recovering"] is True
     assert [event["seq"] for event in events] == [3, 4]
+
+
+async def test_subscribe_when_place_is_lost_then_told_apart_from_a_first_one(world: World) -> None:
+    job = world.issue()
+    world.live(an_event("delta", "1-9", job=job, text="late"))
+    world.table.is_away = True
+    async with world.client() as client:
+        await client.say(type="subscribe", job=job, position={"attempt": 1, "seq": 2})
+        subscribed = await client.hear()
+
+    assert (subscribed["recovered"], subscribed["was_recovering"]) == (False, True)
+
+
+async def test_stream_when_events_are_lost_on_the_way_then_was_recovering(world: World) -> None:
+    job = world.issue()
+    world.live(*world.run(job, "a"))
+    async with world.client() as client:
+        await client.say(type="subscribe", job=job)
+        assert (await client.hear())["was_recovering"] is False
+        assert (await client.hear())["type"] == "snapshot"
+        world.table.is_away = True
+        world.live(an_event("delta", "1-9", job=job, text="far"))
+        again = await client.hear()
+
+    assert (again["type"], again["recovered"], again["was_recovering"]) == (
+        "subscribed",
+        False,
+        True,
+    )
 
 
 async def test_subscribe_when_job_was_just_accepted_then_empty_stream(world: World) -> None:
@@ -218,6 +258,16 @@ async def test_subscribe_when_job_is_unknown_or_foreign_then_the_same_words(worl
 
     assert answers == [answers[0]] * 4
     assert answers[0]["code"] == "not_found"
+
+
+async def test_subscribe_when_only_redis_could_tell_then_unavailable(world: World) -> None:
+    world.table.is_away = True
+    async with world.client() as client:
+        await client.say(type="subscribe", job=a_job("of a direct producer"))
+        answer = await client.hear()
+
+    assert (answer["type"], answer["code"]) == ("error", "unavailable")
+    assert "try again" in answer["message"]
 
 
 async def test_subscribe_when_all_then_every_job_of_the_user_and_no_other(world: World) -> None:
@@ -295,6 +345,7 @@ async def test_unsubscribe_when_done_then_no_more_events(world: World) -> None:
 
 async def test_cancel_when_job_is_own_then_in_the_log_and_acknowledged(world: World) -> None:
     job = world.issue()
+    world.live(*world.run(job))
     async with world.client() as client:
         await client.say(type="cancel", job=job)
         answer = await client.hear()
@@ -314,6 +365,19 @@ async def test_cancel_when_job_is_foreign_then_not_found_and_nothing_written(
         await client.say(type="cancel", job=job)
 
         assert (await client.hear())["code"] == "not_found"
+    assert world.kafka.records(CONTROL.name) == []
+
+
+async def test_cancel_when_owner_is_not_known_then_unavailable_and_nothing_written(
+    world: World,
+) -> None:
+    world.table.is_away = True
+    async with world.client() as client:
+        await client.say(type="cancel", job=world.issue())
+        answer = await client.hear()
+
+    assert (answer["type"], answer["code"]) == ("error", "unavailable")
+    assert "whose job" in answer["message"]
     assert world.kafka.records(CONTROL.name) == []
 
 
@@ -395,35 +459,75 @@ async def test_connect_when_too_many_then_closed_4429_and_free_again(limit: str)
             pass
 
 
+async def test_connect_when_server_is_full_then_1013_and_nobody_is_blamed() -> None:
+    async with (
+        a_world(max_connections=1) as world,
+        world.client("key-other-bob"),
+        world.client(None) as second,
+    ):
+        await second.say(type="auth", token="key-acme-ann")
+        error = await second.hear()
+        code, reason = await second.closed()
+
+    assert error["code"] == "unavailable"
+    assert "user" not in error["message"]
+    assert code == 1013
+    assert orjson.loads(reason or "")["resume_after_ms"] > 0
+
+
 async def test_credential_when_revoked_then_4403_and_when_expired_then_4401(
     world: World,
 ) -> None:
     async with world.client() as revoked, world.client("key-acme-bob") as other:
         world.keys.dead.add("key-acme-ann")
+        world.tick(after_s=0)
         assert (await revoked.closed())[0] == 4403
         await other.say(type="ping")
         assert (await other.hear())["type"] == "pong"
-    world.keys.expires_at = world.clock.now()
+    world.keys.expires_at = world.clock.now() + timedelta(seconds=10)
     async with world.client("key-acme-eve") as expired:
-        world.keys.dead.add("key-acme-eve")
+        world.tick(after_s=10)
         assert (await expired.closed())[0] == 4401
 
 
-async def test_silence_when_pings_are_not_answered_then_closed_4409(world: World) -> None:
+async def test_token_when_it_expires_then_only_its_own_sockets_end(world: World) -> None:
+    world.keys.expires_at = world.clock.now() + timedelta(seconds=10)
+    async with world.client() as old:
+        world.keys.expires_at = world.clock.now() + timedelta(seconds=600)
+        async with world.client() as fresh:
+            world.tick(after_s=10)
+
+            assert (await old.closed())[0] == 4401
+            await fresh.say(type="ping")
+            assert (await fresh.hear())["type"] == "pong"
+
+
+async def test_silence_when_two_pings_are_not_answered_then_closed_4409(world: World) -> None:
     async with world.client() as client:
         transport = client.connection.transport
         transport.pause_reading()
         for _ in range(3):
-            world.clock.seconds += 26
-            await asyncio.sleep(1.1)
+            world.tick(after_s=26)
         transport.resume_reading()
 
         assert (await client.closed())[0] == 4409
 
 
+async def test_silence_when_one_ping_is_not_answered_then_the_socket_lives(world: World) -> None:
+    async with world.client() as client:
+        transport = client.connection.transport
+        transport.pause_reading()
+        for _ in range(2):
+            world.tick(after_s=26)
+        transport.resume_reading()
+        await client.say(type="ping")
+
+        assert (await client.hear())["type"] == "pong"
+
+
 async def test_age_when_highest_then_closed_with_a_time_to_come_back(world: World) -> None:
     async with world.client() as client:
-        world.clock.seconds += 3601
+        world.tick(after_s=3601)
         code, reason = await client.closed()
 
     assert code == 4410

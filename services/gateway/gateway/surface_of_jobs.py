@@ -57,7 +57,7 @@ JOBS_SURFACE: Final = (
         parameters=(
             IDEMPOTENCY_KEY,
             CANCEL_AFTER,
-            header("Prefer", "`wait=N` (seconds, 1 to 60) or `respond-async`."),
+            header("Prefer", "`wait=N` (seconds, 1 to 60); `respond-async` alone: answer at once."),
             header("traceparent", "W3C trace context, passed on to the worker."),
         ),
         good=(

@@ -29,18 +29,19 @@ class Preference:
 
 
 def read_preference(header: str | None, *, max_wait_s: int) -> Preference:
-    """Read RFC 7240 preferences; unknown and malformed ones are ignored, as it demands."""
+    """Read RFC 7240 preferences; unknown and malformed ones are ignored, as it demands.
+
+    `respond-async, wait=N` means: wait so long, then answer 202 (section 4.3).
+    """
     if header is None:
         return Preference()
     wishes = [wish.split(";")[0].strip().lower() for wish in header.split(",")]
-    if "respond-async" in wishes:
-        return Preference(0, "respond-async")
-    for wish in wishes:
-        found = _WAIT.match(wish)
-        if found is not None and int(found[1]) > 0:
-            wait_s = min(int(found[1]), max_wait_s)
-            return Preference(wait_s, f"wait={wait_s}")
-    return Preference()
+    applied = ["respond-async"] if "respond-async" in wishes else []
+    found = next(filter(None, map(_WAIT.match, wishes)), None)
+    wait_s = 0 if found is None else min(int(found[1]), max_wait_s)
+    if wait_s:
+        applied.append(f"wait={wait_s}")
+    return Preference(wait_s, ", ".join(applied) or None)
 
 
 class EndWaiter:

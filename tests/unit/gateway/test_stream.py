@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from gateway.waiting import Preference, read_preference
 from penstock_contracts.events import Cancelled, Completed, DeltaEvent, JobStatus, Started
 from penstock_contracts.parts import ChatOutput, Choice, TextDelta
 from penstock_contracts.state import JobState
@@ -210,10 +211,44 @@ async def test_wait_when_gateway_drains_answers_202_at_once(bench: GatewayBench)
 
 
 async def test_wait_when_async_is_preferred_answers_202(bench: GatewayBench) -> None:
-    reply = await bench.call("POST", "/v1/jobs", CHAT, headers={"Prefer": "respond-async, wait=10"})
+    reply = await bench.call("POST", "/v1/jobs", CHAT, headers={"Prefer": "respond-async"})
 
     assert reply.status == 202
     assert reply.headers["preference-applied"] == "respond-async"
+
+
+async def test_wait_when_async_is_preferred_afterwards_waits_before(bench: GatewayBench) -> None:
+    waiting = asyncio.create_task(
+        bench.call("POST", "/v1/jobs", CHAT, headers={"Prefer": "respond-async, wait=5"})
+    )
+    job = await bench.written_job()
+    bench.feed(started(bench, job))
+    bench.feed(completed(bench, job, 2))
+
+    reply = await waiting
+
+    assert (reply.status, reply.json["status"]) == (200, "completed")
+    assert reply.headers["preference-applied"] == "respond-async, wait=5"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "wait_s", "applied"),
+    [
+        (None, 0, None),
+        ("handling=strict", 0, None),
+        ("respond-async", 0, "respond-async"),
+        ("wait=10", 10, "wait=10"),
+        ("wait=10, respond-async", 10, "respond-async, wait=10"),
+        ("respond-async, wait=600", 60, "respond-async, wait=60"),
+        ("respond-async, wait=0", 0, "respond-async"),
+        ("respond-async, wait=soon", 0, "respond-async"),
+        ("wait=0, wait=5", 0, None),
+    ],
+)
+def test_preferences_when_read_then_both_kinds_of_waiting_hold(
+    wishes: str | None, wait_s: int, applied: str | None
+) -> None:
+    assert read_preference(wishes, max_wait_s=60) == Preference(wait_s, applied)
 
 
 async def test_wait_when_wishes_stand_in_several_lines_reads_them_all(bench: GatewayBench) -> None:

@@ -182,8 +182,9 @@ async def test_background_is_answered_at_once(bench: GatewayBench) -> None:
     assert (response.status, response.background, response.output) == ("queued", True, [])
 
 
-async def test_background_with_prefer_waits_for_the_end(bench: GatewayBench) -> None:
-    call = OpenCall(bench, PATH, {**HELLO, "background": True}, headers={"prefer": "wait=5"})
+@pytest.mark.parametrize("wishes", ["wait=5", "respond-async, wait=5"])
+async def test_background_with_prefer_waits_for_the_end(bench: GatewayBench, wishes: str) -> None:
+    call = OpenCall(bench, PATH, {**HELLO, "background": True}, headers={"prefer": wishes})
     job = await next_job(bench)
     bench.feed_written()
     worker = Worker(bench, job)
@@ -192,7 +193,7 @@ async def test_background_with_prefer_waits_for_the_end(bench: GatewayBench) -> 
     body = orjson.loads(await call.end())
 
     assert body["status"] == "completed"
-    assert call.headers["preference-applied"] == "wait=5"
+    assert call.headers["preference-applied"] == wishes
 
 
 async def test_a_stored_response_is_fetched_as_it_was_answered(bench: GatewayBench) -> None:

@@ -82,10 +82,13 @@ class KnownKeys:
         level = Scope.USER if user else Scope.TENANT
         return Principal(tenant, user or "service", level, credential, self.expires_at)
 
-    def is_live(self, principal: Principal) -> bool:
+    def lapse_of(self, principal: Principal) -> AuthError | None:
         """See `Authenticator`."""
-        is_over = principal.expires_at is not None and principal.expires_at <= self._clock.now()
-        return principal.credential not in self.dead and not is_over
+        if principal.credential in self.dead:
+            return AuthError("the API key was revoked", code="revoked_api_key")
+        if principal.expires_at is not None and principal.expires_at <= self._clock.now():
+            return AuthError("the token has expired", code="expired_token")
+        return None
 
 
 class KnownTickets:

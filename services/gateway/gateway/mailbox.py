@@ -11,7 +11,11 @@ __all__ = ["Closing", "Mailbox"]
 
 
 class Closing(Exception):
-    """The stream is to end before its job; `reason` is `overflow`, `drain` or `revoked`."""
+    """The stream is to end before its job.
+
+    Attributes:
+        reason: `overflow`, `drain`, or the code of the error that ended the caller's credential.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -16,6 +16,7 @@ from penstock_kit.tenancy import TenantScope
 from gateway.mailbox import Closing, Mailbox
 from gateway.metrics import GatewayMetrics
 from gateway.ports import JoinedStream, StreamEvent, Streams
+from gateway.standing import LapseOf, Standing
 
 __all__ = ["EventFollower", "FollowLimits", "OpenStream"]
 
@@ -60,13 +61,13 @@ class EventFollower:
         self,
         *,
         streams: Streams,
-        is_live: Callable[[Principal], bool],
+        lapse_of: LapseOf,
         limits: FollowLimits,
         metrics: GatewayMetrics,
         random: Random,
     ) -> None:
         self._streams = streams
-        self._is_live = is_live
+        self._lapse_of = lapse_of
         self._limits = limits
         self._metrics = metrics
         self._random = random
@@ -111,11 +112,11 @@ class EventFollower:
 
     async def _live(self, mailbox: Mailbox, principal: Principal) -> AsyncIterator[bytes]:
         heartbeat_s = self._limits.heartbeat.total_seconds()
+        standing = Standing(principal, self._lapse_of, every_s=heartbeat_s)
         while True:
+            standing.check()
             events = await mailbox.take(heartbeat_s)
             if not events:
-                if not self._is_live(principal):
-                    raise Closing("revoked")
                 yield _PING
                 continue
             yield b"".join(map(_event_frame, events))

@@ -170,7 +170,7 @@ def build_follower(
     group = settings.gateway
     return EventFollower(
         streams=outside.streams,
-        is_live=outside.authenticator.is_live,
+        lapse_of=outside.authenticator.lapse_of,
         limits=FollowLimits(
             heartbeat=group.heartbeat, max_events=group.stream_frames, max_bytes=group.stream_bytes
         ),

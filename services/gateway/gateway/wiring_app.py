@@ -78,7 +78,7 @@ def build_frame(
     inside.drains += [responses.readers.drain, roster.drain]
     files = build_file_desk(door, outside.stores)
     batches = build_batches(
-        door, outside.stores, files, is_live=outside.authenticator.is_live, asks=responses.asks
+        door, outside.stores, files, lapse_of=outside.authenticator.lapse_of, asks=responses.asks
     )
     inside.drains.append(batches.follower.drain)
     inside.sweepers.append(build_sweeper(door, files, outside.stores))

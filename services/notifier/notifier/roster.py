@@ -123,13 +123,12 @@ class Roster:
 
     def _end_dead_credentials(self) -> None:
         for principal, sessions in tuple(self._by_principal.items()):
-            if self._authenticator.is_live(principal):
+            lapse = self._authenticator.lapse_of(principal)
+            if lapse is None:
                 continue
-            is_expired = (
-                principal.expires_at is not None and principal.expires_at <= self._clock.now()
-            )
+            close = FORBIDDEN if lapse.code == "revoked_api_key" else EXPIRED
             for session in tuple(sessions):
-                session.end(EXPIRED if is_expired else FORBIDDEN)
+                session.end(close)
 
     def _pause(self) -> float:
         return self._limits.ping_s * self._random.uniform(0.8, 1.0)

@@ -214,7 +214,7 @@ async def test_credentials_are_known_after_start_and_revoked_within_moments(
                 revoked(credential, now=NOW), source="/test", now=NOW, event_id=str(uuid4())
             )
         )
-    await until(lambda: not keys.is_live(key.record.id))
+    await until(lambda: keys.lapse_of(key.record.id) is not None)
     await until(lambda: producers.secret_for(service.id, tenant="acme") is None)
 
     with pytest.raises(AuthError, match="revoked"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -155,6 +156,27 @@ async def test_events_when_key_is_revoked_end(bench: GatewayBench) -> None:
     bench.keys._keys.clear()
 
     assert "revoked" in await stream.end()
+
+
+async def test_events_when_key_expires_on_a_busy_stream_end_all_the_same(
+    bench: GatewayBench,
+) -> None:
+    job = await submitted(bench)
+    caller = bench.keys.authenticate(bench.new_key(lifetime=timedelta(hours=1)))
+    stream = await bench.follower.open(caller.scope, job, None)
+    frames = bench.follower.frames(stream, caller)
+    assert b"event: snapshot" in await anext(frames)
+    bench.feed(started(bench, job))
+    bench.clock.advance(timedelta(hours=1))
+
+    async with asyncio.timeout(10):
+        for seq in count(2):
+            bench.feed(delta(bench, job, seq))
+            frame = await anext(frames)
+            if b"retry: " in frame:
+                break
+
+    assert b": expired_api_key, come again" in frame
 
 
 async def test_events_when_reader_leaves_frees_its_place(bench: GatewayBench) -> None:

@@ -57,14 +57,15 @@ def test_authenticate_after_the_end_tells_that_the_key_expired() -> None:
     clock = HandClock(NOW)
     key, table = new_key(expires_at=NOW + timedelta(hours=1)), ApiKeys(clock)
     table.put(key.record)
-    assert table.is_live(key.record.id)
+    assert table.lapse_of(key.record.id) is None
 
     clock.advance(timedelta(hours=1))
 
     with pytest.raises(AuthError) as refused:
         table.authenticate(key.token)
-    assert refused.value.code == "expired_api_key"
-    assert not table.is_live(key.record.id)
+    lapse = table.lapse_of(key.record.id)
+    assert lapse is not None
+    assert refused.value.code == lapse.code == "expired_api_key"
 
 
 def test_authenticate_with_a_revoked_key_tells_so_only_to_its_holder() -> None:
@@ -76,9 +77,10 @@ def test_authenticate_with_a_revoked_key_tells_so_only_to_its_holder() -> None:
     with pytest.raises(AuthError) as guessed:
         table.authenticate(f"pk_{key.record.id}.{'a' * 64}")
 
-    assert refused.value.code == "revoked_api_key"
+    lapse = table.lapse_of(key.record.id)
+    assert lapse is not None
+    assert refused.value.code == lapse.code == "revoked_api_key"
     assert guessed.value.code == "invalid_api_key"
-    assert not table.is_live(key.record.id)
 
 
 def test_removed_key_is_unknown() -> None:
@@ -89,7 +91,9 @@ def test_removed_key_is_unknown() -> None:
 
     with pytest.raises(AuthError):
         table.authenticate(key.token)
-    assert not table.is_live(key.record.id)
+    lapse = table.lapse_of(key.record.id)
+    assert lapse is not None
+    assert lapse.code == "revoked_api_key"
     assert len(table) == 0
 
 

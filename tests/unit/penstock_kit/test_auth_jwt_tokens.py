@@ -199,12 +199,14 @@ def test_token_expires_by_our_clock_with_thirty_seconds_of_leeway_also_when_reme
 
     clock.advance(timedelta(seconds=629))
     assert tokens.authenticate(good) == principal
-    assert tokens.is_live(principal)
+    assert tokens.lapse_of(principal) is None
     clock.advance(timedelta(seconds=1))
 
     assert refusal(good, tokens=tokens).code == "expired_token"
     assert refusal(good, tokens=tokens).code == "expired_token"
-    assert not tokens.is_live(principal)
+    lapse = tokens.lapse_of(principal)
+    assert lapse is not None
+    assert lapse.code == "expired_token"
 
 
 def test_two_entries_of_one_issuer_let_keys_rotate() -> None:
@@ -240,10 +242,10 @@ def test_bearer_tells_keys_from_tokens() -> None:
     by_key, by_token = bearer.authenticate(key.token), bearer.authenticate(token())
 
     assert (by_key.tenant, by_token.tenant) == ("beta", "acme")
-    assert bearer.is_live(by_key)
-    assert bearer.is_live(by_token)
+    assert bearer.lapse_of(by_key) is None
+    assert bearer.lapse_of(by_token) is None
     keys.remove(key.record.id)
-    assert not bearer.is_live(by_key)
+    assert bearer.lapse_of(by_key) is not None
     with pytest.raises(AuthError) as refused:
         bearer.authenticate("")
     assert refused.value.code == "missing_credentials"

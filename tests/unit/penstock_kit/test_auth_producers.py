@@ -101,7 +101,7 @@ def test_broken_record_leaves_the_older_word(value: bytes) -> None:
 
     credentials.apply(key.record.id, value)
 
-    assert keys.is_live(key.record.id)
+    assert keys.lapse_of(key.record.id) is None
 
 
 def test_record_under_a_foreign_key_is_not_believed() -> None:

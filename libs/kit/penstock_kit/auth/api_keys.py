@@ -97,7 +97,9 @@ class ApiKeys:
                 " create one with `penstock token create`",
                 code="invalid_api_key",
             )
-        self._check_live(key)
+        lapse = self._lapse(key)
+        if lapse is not None:
+            raise lapse
         return Principal(
             tenant=key.tenant,
             user=key.user,
@@ -106,22 +108,20 @@ class ApiKeys:
             expires_at=key.expires_at,
         )
 
-    def is_live(self, key_id: str) -> bool:
-        """Whether the key still holds: known, not revoked, not expired."""
+    def lapse_of(self, key_id: str) -> AuthError | None:
+        """`revoked_api_key` or `expired_api_key`; None: the key holds. A lost key is revoked."""
         key = self._keys.get(key_id)
-        return key is not None and not self._is_revoked(key) and not self._is_expired(key)
+        return _revoked(key_id) if key is None else self._lapse(key)
 
-    def _check_live(self, key: ApiKey) -> None:
+    def _lapse(self, key: ApiKey) -> AuthError | None:
         if self._is_revoked(key):
-            raise AuthError(
-                f"the API key {key.id!r} was revoked; create another with `penstock token create`",
-                code="revoked_api_key",
-            )
+            return _revoked(key.id)
         if self._is_expired(key):
-            raise AuthError(
+            return AuthError(
                 f"the API key {key.id!r} has expired; create another with `penstock token create`",
                 code="expired_api_key",
             )
+        return None
 
     def _is_revoked(self, key: ApiKey) -> bool:
         # Present means revoked, whatever its instant: clocks of operators differ from ours.
@@ -129,6 +129,13 @@ class ApiKeys:
 
     def _is_expired(self, key: ApiKey) -> bool:
         return key.expires_at is not None and key.expires_at <= self._clock.now()
+
+
+def _revoked(key_id: str) -> AuthError:
+    return AuthError(
+        f"the API key {key_id!r} was revoked; create another with `penstock token create`",
+        code="revoked_api_key",
+    )
 
 
 def _digest(secret: str) -> str:

@@ -49,8 +49,8 @@ class BearerAuthenticator:
             return self._keys.authenticate(credential)
         return self._tokens.authenticate(credential)
 
-    def is_live(self, principal: Principal) -> bool:
-        """Whether the credential still holds."""
+    def lapse_of(self, principal: Principal) -> AuthError | None:
+        """Why the credential no longer holds; None: it does."""
         if principal.credential.startswith(_JWT_PREFIX):
-            return self._tokens.is_live(principal)
-        return self._keys.is_live(principal.credential)
+            return self._tokens.lapse_of(principal)
+        return self._keys.lapse_of(principal.credential)

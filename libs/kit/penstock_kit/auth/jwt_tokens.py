@@ -76,12 +76,11 @@ class JwtTokens:
             raise _expired()
         return known.principal
 
-    def is_live(self, principal: Principal) -> bool:
-        """Whether the token has not expired; JWTs cannot be revoked one by one."""
-        return (
-            principal.expires_at is not None
-            and self._clock.now().timestamp() < principal.expires_at.timestamp() + _LEEWAY_S
-        )
+    def lapse_of(self, principal: Principal) -> AuthError | None:
+        """`expired_token`, or None; JWTs cannot be revoked one by one."""
+        at, now = principal.expires_at, self._clock.now()
+        is_live = at is not None and now.timestamp() < at.timestamp() + _LEEWAY_S
+        return None if is_live else _expired()
 
     def _remember(self, digest: bytes, verified: _Verified) -> None:
         self._verified[digest] = verified

@@ -59,6 +59,6 @@ class Authenticator(Protocol):
         """
         ...
 
-    def is_live(self, principal: Principal) -> bool:
-        """Whether the credential still holds: not expired, not revoked since."""
+    def lapse_of(self, principal: Principal) -> AuthError | None:
+        """Why the credential no longer holds: expired, or revoked since. None: it holds."""
         ...

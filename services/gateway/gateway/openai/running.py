@@ -130,7 +130,7 @@ class Runner:
             feed=feed,
             endings=self._endings,
             canceller=self._canceller,
-            is_live=self._authenticator.is_live,
+            lapse_of=self._authenticator.lapse_of,
             limits=self._limits,
             on_close=self._open.discard,
         )

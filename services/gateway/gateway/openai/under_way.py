@@ -21,6 +21,7 @@ from gateway.openai.asking import Ask
 from gateway.openai.ending import Ending, Endings, ending_of_snapshot
 from gateway.openai.feed import Feed, SnapshotItem, is_end
 from gateway.ports import StreamEvent
+from gateway.standing import LapseOf, Standing, lapsed
 from gateway.submit import Accepted
 
 __all__ = ["Running", "RunningLimits", "closed", "job_headers"]
@@ -65,7 +66,7 @@ class Running:
         feed: Feed,
         endings: Endings,
         canceller: Canceller,
-        is_live: Callable[[Principal], bool],
+        lapse_of: LapseOf,
         limits: RunningLimits,
         on_close: Callable[[Running], None],
     ) -> None:
@@ -79,8 +80,8 @@ class Running:
         self._feed = feed
         self._endings = endings
         self._canceller = canceller
-        self._is_live = is_live
         self._limits = limits
+        self._standing = Standing(principal, lapse_of, every_s=self.heartbeat_s)
         self._on_close = on_close
         self._is_over = False
 
@@ -116,11 +117,10 @@ class Running:
         """What has happened to the job, in order; nothing after the time-out.
 
         Raises:
-            Closing: the process drains, or the caller's credentials have been revoked.
+            Closing: the process drains, or the caller's credential has ended.
         """
+        self._standing.check()
         items = await self._feed.take(timeout_s)
-        if not items and not self._is_live(self.principal):
-            raise Closing("revoked")
         if items and is_end(items[-1]):
             self._is_over = True
         return items
@@ -206,8 +206,8 @@ def job_headers(accepted: Accepted) -> dict[str, str]:
 
 def closed(reason: str, job: str) -> ApiError:
     """The answer to a caller that is sent away before its job has ended."""
-    if reason == "revoked":
-        return ApiError("revoked_api_key", "the API key was revoked while the job ran")
+    if reason != "drain":
+        return lapsed(reason)
     message = (
         f"this gateway is being stopped; the job {job} runs on: look at /v1/jobs/{job}, or send "
         "the request again with its Idempotency-Key"

@@ -216,6 +216,37 @@ async def test_stream_when_nothing_happens_stays_alive(bench: GatewayBench) -> N
     assert texts_of(await call.end()) == ["hello"]
 
 
+@pytest.mark.parametrize(
+    ("code", "lifetime"), [("expired_api_key", timedelta(hours=1)), ("revoked_api_key", None)]
+)
+async def test_stream_when_the_key_ends_meanwhile_tells_why(
+    bench: GatewayBench, code: str, lifetime: timedelta | None
+) -> None:
+    bench.key = bench.new_key(lifetime=lifetime)
+    call, job = await begun(bench, STREAM)
+    worker = Worker(bench, job)
+    worker.starts()
+    worker.says("hel")
+    await call.until("hel")
+
+    if lifetime is None:
+        bench.keys._keys.clear()
+    else:
+        bench.clock.advance(lifetime)
+
+    assert chunks_of(await call.end())[-1]["error"]["code"] == code
+
+
+async def test_chat_when_the_key_expires_meanwhile_is_an_error_answer(bench: GatewayBench) -> None:
+    bench.key = bench.new_key(lifetime=timedelta(hours=1))
+    call, _ = await begun(bench, HELLO)
+
+    bench.clock.advance(timedelta(hours=1))
+
+    assert orjson.loads(await call.end())["error"]["code"] == "expired_api_key"
+    assert call.status == 401
+
+
 @pytest.mark.parametrize("body", [HELLO, STREAM])
 async def test_caller_when_it_leaves_without_a_key_ends_its_job(
     bench: GatewayBench, body: dict[str, Any]

@@ -7,7 +7,7 @@ a state and its event leaves the state alone. So the state decides when a stream
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -19,6 +19,9 @@ from penstock_kit.batches.shelf import Shelf
 from penstock_kit.clock import Clock
 from penstock_kit.jobs.view import TableAway
 from penstock_kit.tenancy import TenantScope
+
+from gateway.mailbox import Closing
+from gateway.standing import LapseOf, Standing
 
 __all__ = ["BatchFollower"]
 
@@ -42,14 +45,14 @@ class BatchFollower:
         *,
         batches: Shelf,
         clock: Clock,
-        is_live: Callable[[Principal], bool],
+        lapse_of: LapseOf,
         heartbeat: timedelta,
         look_every_s: float = _LOOK_EVERY_S,
     ) -> None:
         self._events = events
         self._batches = batches
         self._clock = clock
-        self._is_live = is_live
+        self._lapse_of = lapse_of
         self._heartbeat_s = heartbeat.total_seconds()
         self._look_every_s = look_every_s
         self._draining = asyncio.Event()
@@ -59,12 +62,22 @@ class BatchFollower:
 
         If its last event is missing beyond `after`, it is made up from the batch's state.
         """
-        scope = TenantScope(principal.tenant)
+        standing = Standing(principal, self._lapse_of, every_s=self._heartbeat_s)
+        try:
+            async for frame in self._frames(TenantScope(principal.tenant), batch, after, standing):
+                yield frame
+        except Closing as closing:
+            yield f": {closing.reason}, come again with Last-Event-ID\n\n".encode()
+
+    async def _frames(
+        self, scope: TenantScope, batch: str, after: int, standing: Standing
+    ) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
         yield _PING
         said_at = clock()
         ask_at = said_at
         while True:
+            standing.check()
             events = await self._read(scope, batch, after)
             if events:
                 after, said_at = events[-1].number, clock()
@@ -83,8 +96,6 @@ class BatchFollower:
                 yield _HINT
                 return
             if clock() - said_at >= self._heartbeat_s:
-                if not self._is_live(principal):
-                    return
                 said_at = clock()
                 yield _PING
             await self._pause()

@@ -41,6 +41,7 @@ from gateway.openai.responses.asked import ResponseAsks
 from gateway.openai.wiring import FrontDoor
 from gateway.records import Speaker
 from gateway.settings import GatewayGroup
+from gateway.standing import LapseOf
 
 __all__ = [
     "BATCHES_GROUP",
@@ -81,7 +82,7 @@ def build_batches(
     stores: BatchStores,
     files: FileDesk,
     *,
-    is_live: Callable[..., bool],
+    lapse_of: LapseOf,
     asks: ResponseAsks,
 ) -> BatchArea:
     """The endpoints of one gateway."""
@@ -109,7 +110,7 @@ def build_batches(
         stores.events,
         batches=stores.batches,
         clock=native.clock,
-        is_live=is_live,
+        lapse_of=lapse_of,
         heartbeat=group.heartbeat,
     )
     endpoints = BatchEndpoints(

@@ -10,10 +10,10 @@ import orjson
 from penstock_kit.auth.principal import Principal
 from penstock_kit.tenancy import TenantScope
 
-from gateway.mailbox import Closing
 from gateway.openai.ending import Ending, Endings, ending_of_snapshot
 from gateway.openai.feed import Feed, FeedLimits, SnapshotItem, is_end
 from gateway.ports import StreamEvent, Streams
+from gateway.standing import LapseOf, Standing
 
 __all__ = ["Reader", "Readers"]
 
@@ -27,15 +27,15 @@ class Reader:
         principal: Principal,
         *,
         endings: Endings,
-        is_live: Callable[[Principal], bool],
+        lapse_of: LapseOf,
         heartbeat_s: float,
         on_close: Callable[[Reader], None],
     ) -> None:
         self._feed = feed
         self._principal = principal
         self._endings = endings
-        self._is_live = is_live
         self._heartbeat_s = heartbeat_s
+        self._standing = Standing(principal, lapse_of, every_s=heartbeat_s)
         self._on_close = on_close
 
     @property
@@ -45,10 +45,8 @@ class Reader:
 
     async def take(self, timeout_s: float) -> list[StreamEvent | SnapshotItem]:
         """See `Source.take`."""
-        items = await self._feed.take(timeout_s)
-        if not items and timeout_s and not self._is_live(self._principal):
-            raise Closing("revoked")
-        return items
+        self._standing.check()
+        return await self._feed.take(timeout_s)
 
     async def ending_of(self, item: StreamEvent | SnapshotItem) -> Ending:
         """See `Source.ending_of`."""
@@ -87,13 +85,13 @@ class Readers:
         streams: Streams,
         *,
         endings: Endings,
-        is_live: Callable[[Principal], bool],
+        lapse_of: LapseOf,
         limits: FeedLimits,
         heartbeat: timedelta,
     ) -> None:
         self._streams = streams
         self._endings = endings
-        self._is_live = is_live
+        self._lapse_of = lapse_of
         self._limits = limits
         self._heartbeat_s = heartbeat.total_seconds()
         self._open: set[Reader] = set()
@@ -127,7 +125,7 @@ class Readers:
             feed,
             principal,
             endings=self._endings,
-            is_live=self._is_live,
+            lapse_of=self._lapse_of,
             heartbeat_s=self._heartbeat_s,
             on_close=self._open.discard,
         )

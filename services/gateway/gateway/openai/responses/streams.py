@@ -15,6 +15,7 @@ from gateway.openai.ending import Ending
 from gateway.openai.feed import SnapshotItem, is_end
 from gateway.openai.responses.events import Event, ResponseEvents, event_bytes
 from gateway.ports import StreamEvent
+from gateway.standing import lapsed
 
 __all__ = ["Cut", "ResponseStreams", "Source", "translated"]
 
@@ -146,8 +147,7 @@ async def _pieces(source: Source, events: ResponseEvents, cut: Cut) -> AsyncIter
             has_sent = True
     except Closing as closing:
         if closing.reason != "drain":
-            revoked = ApiError("revoked_api_key", "the API key was revoked while the job ran")
-            yield _error_event(revoked, last + 1)
+            yield _error_event(lapsed(closing.reason), last + 1)
             return
         yield b": drain, come again with starting_after\n"
     except ApiError as error:

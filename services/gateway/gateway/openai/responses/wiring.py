@@ -49,7 +49,7 @@ def build_responses(door: FrontDoor, *, conversations: ConversationGate | None) 
     readers = Readers(
         native.streams,
         endings=endings,
-        is_live=native.authenticator.is_live,
+        lapse_of=native.authenticator.lapse_of,
         limits=FeedLimits(max_events=group.stream_frames, max_bytes=group.stream_bytes),
         heartbeat=group.heartbeat,
     )

@@ -95,7 +95,7 @@ class SocketDoor:
             principal,
             maker=self._maker,
             limits=self._limits,
-            is_live=self._authenticator.is_live,
+            lapse_of=self._authenticator.lapse_of,
             bodies=self._bodies,
             age_s=self._limits.max_age.total_seconds() * self._random.uniform(_YOUNGEST, 1.0),
         )

@@ -20,6 +20,7 @@ from gateway.openai.responses.readers import Readers
 from gateway.openai.responses.streams import Cut, Source, translated
 from gateway.openai.running import Came, Runner
 from gateway.openai.socket.frames import error_frame, event_frame
+from gateway.standing import lapsed
 
 __all__ = ["Made", "ResponseMaker", "Speak"]
 
@@ -142,7 +143,7 @@ async def _tell(
             await speak(event_frame(end.payload, stream_id))
     except Closing as closing:
         if closing.reason != "drain":
-            revoked = ApiError("revoked_api_key", "the API key was revoked while the job ran")
-            await speak(error_frame(revoked, stream_id, sequence_number=last + 1))
+            error = lapsed(closing.reason)
+            await speak(error_frame(error, stream_id, sequence_number=last + 1))
     except ApiError as error:
         await speak(error_frame(error, stream_id, sequence_number=last + 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +28,7 @@ from gateway.openai.socket.lanes import Lanes
 from gateway.openai.socket.making import ResponseMaker
 from gateway.openai.socket.outbox import Outbox, Stalled
 from gateway.openai.socket.resuming import Resume
+from gateway.standing import LapseOf
 
 __all__ = ["Session", "SessionLimits"]
 
@@ -69,7 +69,7 @@ class Session:
         *,
         maker: ResponseMaker,
         limits: SessionLimits,
-        is_live: Callable[[Principal], bool],
+        lapse_of: LapseOf,
         bodies: BodyBudget,
         age_s: float,
     ) -> None:
@@ -78,7 +78,7 @@ class Session:
         self._shares: set[ExitStack] = set()
         self._maker = maker
         self._limits = limits
-        self._is_live = is_live
+        self._lapse_of = lapse_of
         self._age_s = age_s
         self._outbox = Outbox(max_frames=limits.frames, max_bytes=limits.size_bytes)
         self._lanes = Lanes(max_lanes=limits.lanes, max_waiting=limits.waiting)
@@ -137,7 +137,7 @@ class Session:
         until = loop.time() + self._age_s
         while (left_s := until - loop.time()) > 0:
             await asyncio.sleep(min(left_s, self._limits.check.total_seconds()))
-            if not self._is_live(self.principal):
+            if self._lapse_of(self.principal) is not None:
                 self.end(REVOKED)
                 return
         self.end(AGED)

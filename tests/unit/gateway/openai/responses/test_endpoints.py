@@ -165,6 +165,17 @@ async def test_stream_begins_at_once_and_ends_with_the_response(bench: GatewayBe
     assert events[-1]["response"]["output"][0]["content"][0]["text"] == "hello"
 
 
+async def test_stream_when_the_key_expires_meanwhile_tells_why(bench: GatewayBench) -> None:
+    bench.key = bench.new_key(lifetime=timedelta(hours=1))
+    call = OpenCall(bench, PATH, {**HELLO, "stream": True})
+    await call.until("response.created")
+
+    bench.clock.advance(timedelta(hours=1))
+
+    last = chunks_of(await call.end())[-1]
+    assert (last["type"], last["code"]) == ("error", "expired_api_key")
+
+
 async def test_a_caller_who_leaves_does_not_end_the_response(bench: GatewayBench) -> None:
     call = OpenCall(bench, PATH, {**HELLO, "stream": True, "store": False})
     await call.until("response.created")

@@ -15,7 +15,7 @@ from gateway.admission.local_store import LocalAdmissions
 from gateway.admission.rules import LimitBook
 from gateway.admission.store import Ask
 from gateway.admission.store import Reply as StoreReply
-from gateway.frame import Frame
+from gateway.frame import App
 from gateway.metrics import GatewayMetrics
 from gateway.openai.conversations.ports import ViewIncomplete
 from gateway.openai.files.stores import BatchStores
@@ -274,7 +274,7 @@ class Reply:
 class GatewayBench:
     """Everything that a test of the app may look at or turn."""
 
-    frame: Frame
+    frame: App
     kafka: MemoryKafka
     table: MemoryTable
     blobs: MemoryBlobs

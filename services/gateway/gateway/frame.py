@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from prometheus_client import Counter, Histogram
@@ -12,18 +12,18 @@ from starlette.requests import Request
 from gateway.http import Answer, Message, Receive, Scope, Send, StreamAnswer, named_headers
 from gateway.metrics import GatewayMetrics
 
-__all__ = ["Frame"]
+__all__ = ["App", "Frame"]
 
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 _UNROUTED = "unrouted"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 Endpoint = Callable[[Request], Awaitable[Answer | StreamAnswer]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 
 class Frame:
-    """The outermost app. `fast` maps (method, path) to endpoints that need no router."""
+    """Our own outermost app. `fast` maps (method, path) to endpoints that need no router."""
 
     def __init__(
         self,

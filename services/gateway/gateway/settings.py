@@ -24,6 +24,11 @@ class GatewayGroup(Group):
         le=65535,
         description="0 picks a free port and logs it; shared by replicas.",
     )
+    origins: list[str] = Field(
+        default_factory=list,
+        description="Origins whose pages may call the API from a browser, as a JSON list; `*` "
+        "allows all. Empty: pages of its own address only.",
+    )
     socket_url: str | None = Field(
         default=None,
         description="Public address of the notifier's socket, ws(s)://host:port/v1/socket.",

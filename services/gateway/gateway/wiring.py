@@ -36,7 +36,7 @@ from penstock_kit.webhooks.table import WebhookTable
 from gateway.admission.redis_store import RedisAdmissions
 from gateway.admission.rules import load_limits
 from gateway.draining import DrainFirst
-from gateway.frame import Frame
+from gateway.frame import App
 from gateway.metrics import GatewayMetrics
 from gateway.openai.batches.waiting import WaitingBatches
 from gateway.openai.batches.wiring import (
@@ -179,7 +179,7 @@ def build_follower(
     )
 
 
-def build_server(settings: GatewaySettings, frame: Frame) -> HttpServer:
+def build_server(settings: GatewaySettings, frame: App) -> HttpServer:
     """Uvicorn with everything off that a plain JSON service does not need."""
     return HttpServer(
         frame,

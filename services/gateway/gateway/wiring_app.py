@@ -17,7 +17,8 @@ from gateway.admission.rules import LimitBook
 from gateway.app import create_app
 from gateway.cancel import Canceller
 from gateway.checking import JobChecker
-from gateway.frame import Frame
+from gateway.cross_origin import open_to
+from gateway.frame import App
 from gateway.metrics import GatewayMetrics
 from gateway.model_names import known_models
 from gateway.openai.batches.wiring import (
@@ -64,7 +65,7 @@ def build_frame(
     metrics: GatewayMetrics,
     tasks: TaskCatalog,
     book: LimitBook,
-) -> Frame:
+) -> App:
     """The ASGI application on top of what the outside gives."""
     native = _native(settings, outside, inside, metrics, tasks=tasks, book=book)
     jobs = _jobs(settings, outside, inside, native, follower=follower, waiters=waiters)
@@ -99,7 +100,8 @@ def build_frame(
         "openai.conversations": build_conversations(door, desk),
     }
     sockets = build_socket(door, responses, roster, metrics=metrics)
-    return create_app(endpoints, metrics=metrics, randomness=inside.randomness, sockets=sockets)
+    frame = create_app(endpoints, metrics=metrics, randomness=inside.randomness, sockets=sockets)
+    return open_to(settings.gateway.origins, frame)
 
 
 def _native(

@@ -33,7 +33,8 @@ async def socket_events(
     Raises:
         NotAuthorized: the credential was refused.
         NotFound: there is no such job for this credential.
-        Unreachable: no connection, or it broke; connect again after the last place.
+        Unreachable: no connection, it broke, or the notifier cannot tell now; connect again after
+            the last place.
     """
     try:
         async with connect(
@@ -84,4 +85,6 @@ def _read(frame: dict[str, Any]) -> StreamEvent | None:
 def _refusal(code: str, message: str) -> ClientError:
     if code == "not_found":
         return NotFound(message, status=404, code=code)
+    if code == "unavailable":
+        return Unreachable(message)
     return ApiError(message, status=400, code=code)

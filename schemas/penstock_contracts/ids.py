@@ -32,6 +32,7 @@ __all__ = [
 _MAC_HEX = 10
 """40 bits: a guess is right once in 10^12, and only yields `queued` in one's own tenant."""
 _DERIVED_CHARS = len("job_") + 32
+_ISSUED_CHARS = _DERIVED_CHARS + _MAC_HEX
 _VERSION_AT = len("job_") + 12
 """Place of a UUID's version among its hex digits."""
 _UUID7 = 7

@@ -13,7 +13,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Final
 
 from penstock_contracts.codec import decode_json, dumps
 from penstock_contracts.errors import NotACloudEvent
@@ -24,6 +24,7 @@ __all__ = [
     "CONTENT_TYPE",
     "Envelope",
     "Headers",
+    "UNREADABLE_HEADERS",
     "decode_event",
     "encode_headers",
     "sign",
@@ -34,6 +35,10 @@ __all__ = [
 Headers = list[tuple[str, bytes]]
 
 CONTENT_TYPE = "application/json"
+UNREADABLE_HEADERS: Final = (("penstock_unreadable_headers", b"not UTF-8"),)
+"""What readers put in place of all headers of a record that has one whose name is not UTF-8: no
+client gives any of them."""
+_UNREADABLE: Final = UNREADABLE_HEADERS[0][0]
 _REQUIRED = ("id", "source", "type")
 _CORE = ("id", "source", "type", "time", "subject")
 _EXTENSIONS = ("tenant", "user", "attempt", "seq", "priority", "deadline", "producer", "signature")
@@ -110,6 +115,11 @@ def decode_event(
     if value is None:
         raise NotACloudEvent("the record has no value; a tombstone is not an event here")
     named = _decode_headers(headers)
+    if _UNREADABLE in named:
+        raise NotACloudEvent(
+            "a header has a name that is not UTF-8, so none of them could be read; name headers in"
+            " ASCII"
+        )
     content_type = named.get("content-type", "")
     if content_type.startswith("application/cloudevents"):
         return _decode_structured(content_type, named, value)

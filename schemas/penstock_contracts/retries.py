@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from penstock_contracts.envelope import Headers
 
 __all__ = [
+    "MAX_DELAY_MS",
     "MAX_STATE_BYTES",
     "RetryNote",
     "is_retry_probe",
@@ -25,8 +26,8 @@ _PREFIX = "penstock_retry_"
 MAX_STATE_BYTES = 4096
 """Keeps a record that was accepted near the size limit retryable and dead-letterable."""
 
-_MAX_DELAY_MS = 7 * 24 * 60 * 60 * 1000
-"""As long as the topics keep a record."""
+MAX_DELAY_MS = 6 * 24 * 60 * 60 * 1000
+"""Below the 7 days that retry topics keep a record."""
 
 _PROBE = f"{_PREFIX}probe"
 
@@ -52,10 +53,10 @@ class RetryNote:
     state: bytes = b""
 
     def __post_init__(self) -> None:
-        if not (0 <= self.delay_ms <= _MAX_DELAY_MS and self.failures >= 0):
+        if not (0 <= self.delay_ms <= MAX_DELAY_MS and self.failures >= 0):
             raise ValueError(
                 f"a retry after {self.failures} failures in {self.delay_ms} ms makes no sense; "
-                f"at most {_MAX_DELAY_MS} ms"
+                f"at most {MAX_DELAY_MS} ms"
             )
         if len(self.state) > MAX_STATE_BYTES:
             raise ValueError(

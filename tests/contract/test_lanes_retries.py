@@ -12,7 +12,12 @@ from uuid import uuid4
 
 import pytest
 from penstock_contracts.dead import DeadReason, original_headers, read_dead_letter
-from penstock_contracts.retries import RetryNote, read_retry_note, retry_headers
+from penstock_contracts.retries import (
+    MAX_DELAY_MS,
+    RetryNote,
+    read_retry_note,
+    retry_headers,
+)
 from penstock_contracts.topics import DEAD, LARGEST_RECORD_BYTES
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal, Retryable
@@ -31,6 +36,7 @@ SHORT, LONG = timedelta(milliseconds=300), timedelta(seconds=1)
 QUICK = LanePolicy(
     attempts=3, backoff=Backoff(base=timedelta(milliseconds=20), cap=timedelta(milliseconds=100))
 )
+OURS = b"<the topic of the bench>"
 Act = Callable[[Delivery], Awaitable[Outcome]]
 
 
@@ -362,12 +368,24 @@ async def test_retry_when_its_topic_refuses_then_the_record_waits_in_place(bench
             ("penstock_retry_failures", b"1"),
             ("penstock_retry_delay_ms", b"9" * 5000),
         ],
+        [
+            ("penstock_retry_source", OURS),
+            ("penstock_retry_failures", b"1"),
+            ("penstock_retry_delay_ms", b"%d" % (MAX_DELAY_MS + 1)),
+        ],
+        [
+            ("penstock_retry_source", OURS),
+            ("penstock_retry_failures", b"1"),
+            ("penstock_retry_delay_ms", b"%d" % (7 * 24 * 60 * 60 * 1000)),
+        ],
     ],
-    ids=["none", "half", "negative", "not-text", "astronomical"],
+    ids=["none", "half", "negative", "not-text", "astronomical", "too-long", "a-week"],
 )
 async def test_note_when_it_makes_no_sense_then_dead_letter(
     bench: Bench, headers: list[tuple[str, bytes]]
 ) -> None:
+    ours = bench.ports.topic.encode()
+    headers = [(name, raw.replace(OURS, ours)) for name, raw in headers]
     await bench.ports.producer.send(OutRecord(bench.topics.names[0], b"k", b"1", headers))
     async with bench.running(done):
         [letter] = await bench.letters(1)

@@ -43,6 +43,7 @@ __all__ = [
     "LogSettings",
     "PlatformSettings",
     "RedisSettings",
+    "STUCK_AFTER",
     "Seconds",
     "load_settings",
     "require",
@@ -62,6 +63,9 @@ SERVICES = (
 )
 """First words of the groups that belong to some services only; the others skip them."""
 
+
+STUCK_AFTER = timedelta(seconds=12)
+"""Silence after which a process says of itself that it is stuck; probes have seen it by 15 s."""
 
 _RECORD_RESERVE_BYTES = 64 * 1024
 """Headers, the rest of the event, and what a dead letter adds."""
@@ -136,6 +140,12 @@ class PlatformSettings(BaseSettings):
             self.redis.timeout < self.redis.lease / 3,
             "PENSTOCK_REDIS__TIMEOUT must be below a third of PENSTOCK_REDIS__LEASE, else one slow"
             " answer makes a worker that lives look dead",
+        )
+        require(
+            self.redis.lease < STUCK_AFTER,
+            f"PENSTOCK_REDIS__LEASE must be below {STUCK_AFTER.total_seconds():.0f} s, when workers"
+            " count as stuck, else jobs of a worker that died stand still although all others are"
+            " well",
         )
         require(
             self.kafka.session_timeout < self.kafka.max_poll_interval,

@@ -64,7 +64,7 @@ class RedisSettings(Group):
     lease: Seconds = Field(
         default=timedelta(seconds=10),
         description="A worker that has not renewed its lease of a running job for so long counts as"
-        " dead. It renews three times as often. The same in all workers.",
+        " dead. It renews three times as often. The same in all workers, below 12 s.",
     )
 
 

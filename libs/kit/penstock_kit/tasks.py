@@ -9,6 +9,7 @@ from typing import Self
 import yaml
 from penstock_contracts.models import Name
 from penstock_contracts.requests import Params, Priority, TaskKind
+from penstock_contracts.retries import MAX_DELAY_MS
 from penstock_contracts.topics import Topic, all_topics, request_topic
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -29,6 +30,9 @@ _WORKERS = {
 
 
 _MOST_JITTER = 10.0
+_LONGEST_KEPT = timedelta(milliseconds=MAX_DELAY_MS)
+"""A record's longest wait and attempt together: topics keep it for seven days, and a day of outage
+must not lose it."""
 
 
 class BadTasksFile(Fatal):
@@ -90,7 +94,10 @@ class TaskType(_Config):
         default=Params(), description="Parameters of a job that names none; see `POST /v1/jobs`."
     )
     template: Name | None = Field(default=None, description="Fixed template of a generate task.")
-    timeout: Seconds = Field(default=timedelta(minutes=10), description="Longest single attempt.")
+    timeout: Seconds = Field(
+        default=timedelta(minutes=10),
+        description="Longest single attempt; with `retry.cap` at most 6 days.",
+    )
     retry: RetryPolicy = Field(
         default=RetryPolicy(), description="How often and how far apart a failing job is tried."
     )
@@ -102,6 +109,16 @@ class TaskType(_Config):
     def _template_fits(self) -> Self:
         if self.template is not None and self.kind is not TaskKind.GENERATE:
             raise ValueError("template is for tasks of kind generate")
+        return self
+
+    @model_validator(mode="after")
+    def _topics_keep_it(self) -> Self:
+        if self.timeout > _LONGEST_KEPT - self.retry.cap:
+            raise ValueError(
+                f"timeout and retry.cap together must not be above {_LONGEST_KEPT.days} days, else"
+                " the topics, which keep a record for seven, forget a job that waits or runs;"
+                " choose less"
+            )
         return self
 
 

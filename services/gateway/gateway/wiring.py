@@ -131,6 +131,7 @@ def build_service(settings: GatewaySettings) -> Service:
         consumer=GroupConsumer(settings.kafka, BATCHES_GROUP, client_id="gateway-batches"),
         producer=producer,
         metrics=metrics,
+        session=settings.kafka.session_timeout,
         on_fatal=fail,
     )
     waiting = WaitingBatches(lanes, handler, cancels=board, clock=clock)

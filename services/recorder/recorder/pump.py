@@ -12,8 +12,11 @@ from typing import Any
 
 import structlog
 from penstock_kit.clock import Clock
+from penstock_kit.ending import end_tasks
 from penstock_kit.errors import Fatal, Retryable
 from penstock_kit.kafka.ports import Assignment, Consumer, Record, TopicPartition
+
+from recorder.pulse import Pulse
 
 __all__ = ["Pump"]
 
@@ -33,10 +36,11 @@ _COMMIT_INTERVAL_S = 0.25
 _MAX_UNPUBLISHED = 16
 """Batches that may wait for their acknowledgements; then polling pauses."""
 _STOP_S = 15.0
+_GIVE_UP_S = 2.0
+"""The same where no broker answers anyway: nothing can be committed, and the group will notice."""
 _JOIN_S = 15.0
 """After this long without partitions we are a spare, not late."""
-_SILENCE_S = 60.0
-"""A poll thread that is silent for so long hangs."""
+_WATCH_S = 1.0
 
 Take = Callable[[Sequence[Record]], Awaitable["asyncio.Task[None]"]]
 
@@ -76,40 +80,47 @@ class Pump:
         self._unpublished: deque[_Batch] = deque()
         self._done: dict[TopicPartition, int] = {}
         self._committed_at = 0.0
-        self._began_at = self._polled_at = clock.monotonic()
+        self._began_at = clock.monotonic()
+        self._pulse = Pulse(clock)
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def trouble(self) -> str | None:
         """Why no records come, or None; a member may go without while others have them all."""
         if not self._owned and self._clock.monotonic() - self._began_at < _JOIN_S:
             return "the consumer group has not assigned partitions yet; wait a moment"
-        return None
-
-    @property
-    def hang(self) -> str | None:
-        """Why only a restart helps, or None."""
-        silent_s = self._clock.monotonic() - self._polled_at
-        if silent_s > _SILENCE_S:
-            return f"the poll thread has not polled for {silent_s:.0f} s; restart the process"
-        return None
+        return self._pulse.trouble()
 
     async def start(self) -> None:
         """Join the group; return when the thread polls."""
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._run, name="recorder poll", daemon=True)
+            self._pulse.beat()
             self._thread.start()
+            self._watching = asyncio.create_task(self._watch(), name="recorder watch")
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit, leave the group."""
         self._stopping.set()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, _STOP_S)
+            limit_s = _GIVE_UP_S if self._pulse.is_unheard else _STOP_S
+            await asyncio.to_thread(self._thread.join, limit_s)
             self._thread = None
+        if self._watching is not None:
+            await end_tasks(self._watching)
+            self._watching = None
+
+    async def _watch(self) -> None:
+        while (sentence := self._pulse.beyond_repair()) is None:  # noqa: ASYNC110 - silence has no event
+            await asyncio.sleep(_WATCH_S)
+        if not self._stopping.is_set():
+            self._on_fatal(Fatal(sentence))
 
     def _run(self) -> None:
         try:
             consumer = self._make_consumer()
+            self._pulse.listen(consumer)
             consumer.subscribe(self._topics, lambda change: self._on_change(consumer, change))
             try:
                 self._pump(consumer)
@@ -143,7 +154,7 @@ class Pump:
         self._commit_now_and_then(consumer)
 
     def _poll(self, consumer: Consumer, timeout_s: float, most: int = _MAX_RECORDS) -> list[Record]:
-        self._polled_at = self._clock.monotonic()
+        self._pulse.beat()
         return consumer.poll(timeout_s, most)
 
     def _gather(self, consumer: Consumer, count: int) -> list[Record]:

@@ -76,16 +76,18 @@ def build_service(settings: RecorderSettings) -> Service:
     folding = _folding(core)
     pump = _pump(settings, core, folding)
     keeper = _keeper(settings, core)
+    credentials = _credentials(settings, core.producers, core.clock)
     health = Health("recorder")
     health.check_readiness("redis", lambda: folding.trouble)
     health.check_readiness("table", lambda: keeper.trouble)
     health.check_readiness("kafka", lambda: pump.trouble)
-    health.check_liveness("poll", lambda: pump.hang)
+    for table in credentials:
+        health.check_readiness("credentials", table.table.check)
     parts: list[Part] = [
         AdminServer(settings.admin, health, core.registry.registry),
         _ClosingRedis(core.redis),
         core.producer,
-        *_credentials(settings, core.producers, core.clock),
+        *credentials,
         pump,
         keeper,
         _Started(health),

@@ -25,8 +25,9 @@ class Desk:
         self.kafka = MemoryKafka([TOPIC])
         self.batches: list[int] = []
         self.faults: list[Fatal] = []
+        self.expected: list[Fatal] = []
         self.clock = HandClock()
-        self.read = 0
+        self.read = self.polls = 0
         self.pump = Pump(
             self.consumer,
             topics=[TOPIC],
@@ -40,6 +41,7 @@ class Desk:
         poll = consumer.poll
 
         def counted(timeout_s: float, max_records: int) -> list[Record]:
+            self.polls += 1
             records = poll(timeout_s, max_records)
             self.read += len(records)
             return records
@@ -50,6 +52,14 @@ class Desk:
     async def take(self, records: Sequence[Record]) -> asyncio.Task[None]:
         self.batches.append(len(records))
         return asyncio.create_task(asyncio.sleep(0))
+
+    async def be_silent(self, seconds: int) -> None:
+        """Brokers say nothing for so long; polling goes on."""
+        for _ in range(seconds):
+            self.kafka.faults.unheard_s += 1
+            self.clock.advance(timedelta(seconds=1))
+            polls = self.polls
+            await until(lambda: self.polls > polls)  # noqa: B023 - awaited at once
 
     async def write(self, count: int) -> None:
         producer = self.kafka.producer()
@@ -64,7 +74,7 @@ async def desk() -> AsyncIterator[Desk]:
     desk = Desk()
     yield desk
     await desk.pump.stop()
-    assert desk.faults == []
+    assert desk.faults == desk.expected
 
 
 async def test_batch_of_a_busy_moment_takes_in_what_comes_before_its_pause_is_over(
@@ -93,3 +103,19 @@ async def test_batch_that_is_full_waits_for_nothing(desk: Desk) -> None:
     await desk.pump.start()
 
     await until(lambda: desk.batches == [1_000, 1_000])
+
+
+async def test_pump_when_no_broker_answers_then_unready_and_later_the_process_ends(
+    desk: Desk,
+) -> None:
+    await desk.pump.start()
+    await until(lambda: desk.pump.trouble is None)
+
+    await desk.be_silent(13)
+    assert "no broker has answered" in (desk.pump.trouble or "")
+    assert desk.faults == []
+
+    await desk.be_silent(28)
+    await until(lambda: desk.faults)
+    assert "the process must restart" in str(desk.faults[0])
+    desk.expected = desk.faults

@@ -61,6 +61,23 @@ def test_command_without_stack_says_how_to_get_one(arguments: list[str]) -> None
     assert "penstock dev up" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["dlq", "list", "--since", "999999w"],
+        ["dlq", "redrive", "--until", "999999w ago"],
+        ["token", "create", "--tenant", "a", "--user", "b", "--expires-in", "999999w"],
+        ["control", "pause", "--tenant", "a", "--for", "999999w"],
+    ],
+    ids=" ".join,
+)
+def test_time_beyond_the_calendar_is_wrong_use(arguments: list[str]) -> None:
+    result = _run(*arguments, "--kafka", "127.0.0.1:1")
+
+    assert result.exit_code == ExitStatus.WRONG_USE
+    assert "leave the option out" in result.stderr
+
+
 def test_error_with_json_is_one_document_on_standard_error() -> None:
     result = _run("send", "hi", "--json")
 

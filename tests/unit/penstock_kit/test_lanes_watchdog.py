@@ -1,4 +1,4 @@
-"""Silence of the poll thread is noticed."""
+"""Silence of the poll thread is noticed, and so is a failure to take in what it read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from functools import partial
 from penstock_contracts.topics import DEAD
 from penstock_kit.errors import Fatal
 from penstock_kit.kafka.memory import MemoryKafka
-from penstock_kit.kafka.ports import Assignment, BrokerFault, Consumer, Record
+from penstock_kit.kafka.ports import (
+    Assignment,
+    BrokerFault,
+    Consumer,
+    OutRecord,
+    Record,
+    TopicPartition,
+)
 from penstock_kit.lanes.engine import Lanes
 from penstock_kit.lanes.outcomes import Delivery, Done, Outcome
 
@@ -58,7 +65,32 @@ class StuckConsumer:
         return getattr(self._consumer, name)
 
 
-def lanes_on(consumer: StuckConsumer, clock: HandClock, faults: list[Fatal]) -> Lanes:
+class OneByOneConsumer:
+    """Gives a record a round, and says when the second has been handed over."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._records = 0
+        self.is_later_handed_over = threading.Event()
+
+    def poll(self, timeout_s: float, max_records: int) -> list[Record]:  # noqa: ARG002 - one is enough
+        if self._records == 2:
+            self.is_later_handed_over.set()
+        records = self._consumer.poll(timeout_s, 1)
+        self._records += len(records)
+        return records
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._consumer, name)
+
+
+def lanes_on(
+    consumer: StuckConsumer | OneByOneConsumer,
+    clock: HandClock,
+    faults: list[Fatal],
+    *,
+    is_wanted: Callable[[Record], bool] | None = None,
+) -> Lanes:
     async def handle(_: Delivery) -> Outcome:
         return Done()
 
@@ -70,6 +102,7 @@ def lanes_on(consumer: StuckConsumer, clock: HandClock, faults: list[Fatal]) -> 
         clock=clock,
         on_fatal=faults.append,
         name="test",
+        is_wanted=is_wanted,
     )
 
 
@@ -107,6 +140,30 @@ async def test_poll_when_client_is_beyond_repair_then_fatal_once_and_stop_still_
     await until(lambda: faults == [consumer.error])
     assert lanes.problem() == "max.poll.interval exceeded"
     await lanes.stop()
+
+
+async def test_records_when_they_cannot_be_taken_in_then_fatal_and_no_offset_passes_them() -> None:
+    kafka, faults = MemoryKafka(["t", DEAD], partitions=1), list[Fatal]()
+    producer = kafka.producer()
+    await producer.start()
+    broken = await producer.send(OutRecord("t", b"k", b"broken"))
+    await producer.send(OutRecord("t", b"k", b"later"))
+    consumer = OneByOneConsumer(kafka.consumer("g"))
+
+    def is_wanted(record: Record) -> bool:
+        if record.value == b"broken":
+            assert consumer.is_later_handed_over.wait(PATIENCE_S)
+            raise ValueError("cannot be judged")
+        return False
+
+    lanes = lanes_on(consumer, HandClock(), faults, is_wanted=is_wanted)
+    await lanes.start()
+    await until(lambda: faults)
+    await lanes.stop()
+
+    assert "cannot be judged" in str(faults[0])
+    assert len(faults) == 1
+    assert kafka.group("g").committed.get(TopicPartition("t", 0), 0) <= broken.offset
 
 
 async def test_stop_when_never_started_or_twice_then_fine() -> None:

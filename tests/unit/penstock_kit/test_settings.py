@@ -114,6 +114,8 @@ def test_variables_of_sisters_and_of_kubernetes_are_passed_over(
             {"PENSTOCK_BLOBS__MAX_BYTES": "1000"},
             "PENSTOCK_BLOBS__INLINE_LIMIT_BYTES must not be above PENSTOCK_BLOBS__MAX_BYTES",
         ),
+        ({"PENSTOCK_REDIS__LEASE": "12s"}, "PENSTOCK_REDIS__LEASE must be below 12 s"),
+        ({"PENSTOCK_REDIS__LEASE": "60s"}, "PENSTOCK_REDIS__LEASE must be below 12 s"),
         ({"PENSTOCK_AUTH__ID_SECRET": "short"}, "openssl rand -hex 32"),
         ({"PENSTOCK_ADMIN__PORT": "http"}, "PENSTOCK_ADMIN__PORT"),
         ({"PENSTOCK_ADMIN__PORT": "70000"}, "PENSTOCK_ADMIN__PORT"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from penstock_contracts.events import Position
@@ -56,6 +57,20 @@ def test_read_event_when_header_is_wrong_then_malformed(
         read_event(record.key, headers, record.value)
 
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("header", ["ce_tenant", "ce_attempt", "ce_seq"])
+def test_read_event_when_header_has_no_value_then_malformed(header: str) -> None:
+    """Clients hand on a header without a value as None."""
+    record = as_record(an_event("started", "1-1"))
+    headers: list[tuple[str, Any]] = [
+        (name, None if name == header else raw) for name, raw in record.headers
+    ]
+
+    with pytest.raises(MalformedEvent) as caught:
+        read_event(record.key, headers, record.value)
+
+    assert caught.value.code == "missing_header"
 
 
 def test_read_event_when_value_is_about_another_job_then_malformed() -> None:

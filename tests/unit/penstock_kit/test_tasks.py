@@ -72,6 +72,26 @@ def test_file_that_makes_no_sense_refuses_the_start_and_is_named(
         load_tasks(file)
 
 
+@pytest.mark.parametrize(
+    "task", ["timeout: 7d", "timeout: 3d, retry: {cap: 4d}", "retry: {cap: 999999999d}"]
+)
+def test_task_that_outlives_its_topics_refuses_the_start_and_says_why(
+    tmp_path: Path, task: str
+) -> None:
+    file = tmp_path / "tasks.yaml"
+    file.write_text(f"tasks: {{slow: {{kind: chat, {task}}}}}")
+
+    with pytest.raises(BadTasksFile, match=r"(?s)slow.*timeout and retry\.cap .* 6 days"):
+        load_tasks(file)
+
+
+def test_task_that_takes_days_is_fine(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.yaml"
+    file.write_text("tasks: {slow: {kind: chat, timeout: 5d, retry: {cap: 1d}}}")
+
+    assert "slow" in load_tasks(file).names
+
+
 def test_file_that_is_missing_or_no_text_refuses_the_start(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\xfa")
 

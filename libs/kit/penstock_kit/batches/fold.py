@@ -60,14 +60,14 @@ class BatchFold:
             except (ContractError, ValidationError, UnicodeDecodeError) as error:
                 kind = type(error).__name__
                 self._on_skip(record, Rejected(f"not a record of its topic ({kind})", code="bad"))
+            except Rejected as error:
+                self._on_skip(record, error)
         await self._files.put_many(files)
         await self._batches.put_many(batches)
         await self._events.keep(events)
 
     async def _drop_file(self, record: Record) -> None:
-        tenant = dict(record.headers).get("ce_tenant", b"").decode()
-        if tenant:
-            await self._files.drop(TenantScope(tenant), (record.key or b"").decode())
+        await self._files.drop(_scope(record), (record.key or b"").decode())
 
 
 def _batch(record: Record) -> BatchState:
@@ -80,9 +80,15 @@ def _batch(record: Record) -> BatchState:
 def _event(record: Record) -> tuple[TenantScope, str, KeptEvent]:
     assert record.value is not None
     event = BatchEventAdapter.validate_json(record.value)
-    tenant = dict(record.headers).get("ce_tenant", b"").decode()
     return (
-        TenantScope(tenant),
+        _scope(record),
         event.batch,
         KeptEvent(event.sequence_number, event.type, record.value),
     )
+
+
+def _scope(record: Record) -> TenantScope:
+    tenant = (dict(record.headers).get("ce_tenant") or b"").decode()
+    if not tenant:
+        raise Rejected("the record names no tenant", code="bad_identity")
+    return TenantScope(tenant)

@@ -16,6 +16,7 @@ from penstock_kit.errors import Retryable
 from penstock_kit.kafka.errors import consumer_fault, is_beyond_repair
 from penstock_kit.kafka.factory import Pace, make_consumer
 from penstock_kit.kafka.ports import Assignment, BrokerFault, Record, TopicPartition
+from penstock_kit.kafka.unreadable import headers_of
 from penstock_kit.settings import KafkaSettings
 
 __all__ = ["GroupConsumer"]
@@ -331,7 +332,7 @@ class GroupConsumer:
                 message.offset(),  # type: ignore[arg-type] # the same
                 message.key(),
                 message.value(),
-                message.headers() or (),  # type: ignore[arg-type] # the same
+                headers_of(message),
                 timestamp_ms,
                 kind == TIMESTAMP_LOG_APPEND_TIME,
             )

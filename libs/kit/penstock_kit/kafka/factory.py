@@ -19,6 +19,7 @@ import confluent_kafka
 import confluent_kafka.admin
 from penstock_contracts.topics import LARGEST_RECORD_BYTES
 
+from penstock_kit.kafka.unreadable import read_past_unreadable
 from penstock_kit.settings import BadSettings, KafkaSettings
 
 if TYPE_CHECKING:
@@ -214,6 +215,7 @@ def make_tail_consumer(
 
     Call it on a running loop. Never cancel its `getone` or `getmany`.
     """
+    read_past_unreadable()
     from aiokafka import (  # noqa: PLC0415 - workers need no second client in memory
         AIOKafkaConsumer,
     )

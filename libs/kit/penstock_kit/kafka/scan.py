@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError
 from penstock_kit.errors import Retryable
 from penstock_kit.kafka.factory import make_consumer
 from penstock_kit.kafka.ports import Record, TopicPartition
+from penstock_kit.kafka.unreadable import headers_of
 from penstock_kit.settings import KafkaSettings
 
 __all__ = ["KafkaScan", "LogScan", "ScanBatch"]
@@ -128,6 +129,6 @@ def _record(
         offset=message.offset(),
         key=message.key(),
         value=message.value(),
-        headers=message.headers() or (),
+        headers=headers_of(message),
         timestamp_ms=timestamp_ms if kind else -1,
     )

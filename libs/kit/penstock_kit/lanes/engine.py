@@ -254,7 +254,9 @@ class Lanes:
             self._pump.add(partitions)
 
     def on_records(self, batch: Sequence[tuple[Partition, list[Record]]]) -> None:
-        """The poll thread read records."""
+        """The poll thread read records; after a fault no offset may pass what was not taken in."""
+        if self._fault is not None:
+            return
         self._window.accept([share for share in batch if not share[0].is_retry])
         for partition, records in batch:
             if partition.is_retry:
@@ -296,7 +298,7 @@ class Lanes:
         return matching
 
     def on_failed(self, error: Fatal) -> None:
-        """The poll thread ended."""
+        """The poll thread ended, or what it told could not be taken in."""
         self._fail(error)
 
     def _fail(self, error: Fatal) -> None:

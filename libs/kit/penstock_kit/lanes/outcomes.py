@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from penstock_contracts.dead import DeadReason
-from penstock_contracts.retries import MAX_STATE_BYTES, RetryNote
+from penstock_contracts.retries import MAX_DELAY_MS, MAX_STATE_BYTES, RetryNote
 
 from penstock_kit.kafka.ports import Record
 
 __all__ = ["Dead", "Delivery", "Done", "Outcome", "Retry"]
 
-_LONGEST_WAIT = timedelta(days=6)
-"""Below the 7 days that retry topics keep a record."""
+_LONGEST_WAIT = timedelta(milliseconds=MAX_DELAY_MS)
 
 
 @dataclass(frozen=True, slots=True)

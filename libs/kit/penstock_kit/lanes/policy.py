@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from penstock_kit.lanes.backoff import Backoff
-from penstock_kit.settings import BadSettings
+from penstock_kit.settings import STUCK_AFTER, BadSettings
 
 __all__ = ["REVOKE_DEADLINE", "LanePolicy", "Order"]
 
@@ -92,7 +92,7 @@ class LanePolicy:
     aging: timedelta = timedelta(seconds=10)
     commit_interval: timedelta = timedelta(milliseconds=25)
     session: timedelta = timedelta(seconds=10)
-    stall_unready: timedelta = timedelta(seconds=12)
+    stall_unready: timedelta = STUCK_AFTER
     stall_fatal: timedelta = timedelta(seconds=40)
 
     def __post_init__(self) -> None:

@@ -68,7 +68,7 @@ class PollerEvents(Protocol):
         """The broker holds more of these."""
 
     def on_failed(self, error: Fatal) -> None:
-        """The thread is over."""
+        """The thread is over, or one of these methods failed."""
 
 
 class Poller:
@@ -287,6 +287,18 @@ class Poller:
     def _on_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(callback, *arguments)
+            self._loop.call_soon_threadsafe(self._tell, callback, *arguments)
         except RuntimeError:  # the loop is closed: the process is at its end
             log.warning("lanes.loop_closed", lanes=self._name)
+
+    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """On the loop, where nobody hears of an error: records would be skipped in silence."""
+        try:
+            callback(*arguments)
+        except Exception as error:
+            log.exception("lanes.hand_over_failed", lanes=self._name)
+            fault = Fatal(
+                f"lanes {self._name!r} failed to take in what their poll thread told: {error!r}; "
+                "the process must restart, what was not taken in is read again"
+            )
+            self._events.on_failed(fault)

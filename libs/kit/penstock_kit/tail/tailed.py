@@ -82,6 +82,8 @@ def read_event(
     except KeyError as error:
         name = str(error.args[0])
         raise MalformedEvent(f"{name} is missing", code="missing_header", field=name) from None
+    except AttributeError:
+        raise MalformedEvent("a header has no value", code="missing_header") from None
     except UnicodeDecodeError:
         raise MalformedEvent("key, header or value is not text", code="not_utf8") from None
     if not tenant or not is_job_id(job):

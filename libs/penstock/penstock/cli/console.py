@@ -18,7 +18,7 @@ from penstock.errors import ExitStatus, exit_status
 _PIPE_WIDTH = 240
 """Columns where nobody looks at a screen: tables are not cut in pipes and logs."""
 
-__all__ = ["Out", "explain", "failing_well"]
+__all__ = ["Out", "complain", "explain", "failing_well"]
 
 
 class Out:
@@ -70,11 +70,7 @@ def failing_well(*, json: bool = False) -> Iterator[None]:
     except (PenstockError, TimeoutError) as error:
         what, fix = explain(error)
         status = exit_status(error)
-        if json:
-            body = {"error": {"status": status.name.lower(), "what": what, "fix": fix}}
-            sys.stderr.write(orjson.dumps(body).decode() + "\n")
-        else:
-            sys.stderr.write(f"error: {what}\n" + (f"  fix: {fix}\n" if fix else ""))
+        complain(what, fix, status, json=json)
         raise typer.Exit(status) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -82,6 +78,15 @@ def failing_well(*, json: bool = False) -> Iterator[None]:
         # Whoever read our output has seen enough.
         sys.stderr.close()
         raise typer.Exit(ExitStatus.OK) from None
+
+
+def complain(what: str, fix: str | None, status: ExitStatus, *, json: bool) -> None:
+    """Say on standard error what went wrong, in the form that was asked for."""
+    if json:
+        body = {"error": {"status": status.name.lower(), "what": what, "fix": fix}}
+        sys.stderr.write(orjson.dumps(body).decode() + "\n")
+    else:
+        sys.stderr.write(f"error: {what}\n" + (f"  fix: {fix}\n" if fix else ""))
 
 
 def explain(error: Exception) -> tuple[str, str | None]:

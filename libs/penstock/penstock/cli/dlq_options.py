@@ -115,7 +115,12 @@ def _instant(text: str | None, now: datetime) -> datetime | None:
         return None
     ago = _AGO.fullmatch(text.removesuffix(" ago"))
     if ago is not None:
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        try:
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            raise WrongUse(
+                f"{text!r} ago is before the calendar begins; leave the option out to mean all"
+            ) from None
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

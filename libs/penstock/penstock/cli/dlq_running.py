@@ -11,7 +11,7 @@ import typer
 from penstock_kit.clock import SystemClock
 from penstock_kit.kafka.producer import KafkaProducer
 
-from penstock.cli.console import Out, explain
+from penstock.cli.console import Out, complain, explain
 from penstock.cli.dlq import letter_document, say_sums
 from penstock.cli.dlq_options import box_of
 from penstock.cli.dlq_rows import Rows
@@ -192,8 +192,9 @@ class Change:
             for code, count in report.refused.most_common():
                 self._out.say(f"  {count:>7}  {visible(code)}")
         if trouble is not None:
-            sys.stderr.write(f"error: stopped after {report.done}: {trouble}\n  fix: {_GO_ON}\n")
-            raise typer.Exit(exit_status(trouble))
+            what, status = f"stopped after {report.done}: {trouble}", exit_status(trouble)
+            complain(what, _GO_ON, status, json=self._out.json)
+            raise typer.Exit(status)
         if refused:
             raise typer.Exit(ExitStatus.FAILED)
 

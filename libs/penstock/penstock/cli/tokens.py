@@ -22,6 +22,8 @@ from penstock.operating.credentials import CredentialLog
 __all__ = ["create", "list_all", "revoke"]
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST = timedelta(days=36_525)
+"""The calendar ends with the year 9999."""
 
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Whose jobs the key reaches.")]
 UserOption = Annotated[str | None, typer.Option("--user", help="Whose name the jobs bear.")]
@@ -108,15 +110,18 @@ def revoke(
 
 
 def duration(text: str) -> timedelta:
-    """`90d` as a duration.
+    """`90d` as a duration, at most a hundred years.
 
     Raises:
-        WrongUse: another form.
+        WrongUse: another form, or longer.
     """
     match = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
     if match is None:
         raise WrongUse(f"{text!r} is no duration; write for example 30m, 12h, 90d or 4w")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if found > _LONGEST:
+        raise WrongUse(f"{text!r} is longer than a hundred years; leave the option out instead")
+    return found
 
 
 def _create_producer(target: Target, out: Out, name: str, tenants: list[str]) -> None:

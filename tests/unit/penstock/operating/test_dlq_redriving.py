@@ -12,6 +12,7 @@ from penstock.operating.dlq.replacing import Replacing
 from penstock_contracts.dead import ResolutionKind, read_resolution
 from penstock_contracts.topics import DEAD
 from penstock_kit.clock import SystemClock
+from penstock_kit.kafka.admin import TopicsUnavailable
 from penstock_kit.kafka.ports import DeliveryUnknown, OutRecord, ProducerFull, RecordRefused
 from penstock_kit.tasks import TaskCatalog
 
@@ -29,7 +30,15 @@ async def _each(letters: Iterable[Letter]) -> AsyncIterator[Letter]:
         yield letter
 
 
-async def _redrive(box: Box, *, rate: float | None = None) -> tuple[Report, list[Outcome]]:
+async def _until_broker_goes(letters: Iterable[Letter]) -> AsyncIterator[Letter]:
+    for letter in letters:
+        yield letter
+    raise TopicsUnavailable("ai.dead.v1 cannot be read")
+
+
+async def _redrive(
+    box: Box, letters: AsyncIterator[Letter] | None = None, *, rate: float | None = None
+) -> tuple[Report, list[Outcome]]:
     told: list[Outcome] = []
     redriving = Redriving(
         producer=box.producer,
@@ -39,8 +48,13 @@ async def _redrive(box: Box, *, rate: float | None = None) -> tuple[Report, list
         rate=rate,
         tell=told.append,
     )
+    return await redriving.run(_letters(box) if letters is None else letters), told
+
+
+async def _letters(box: Box) -> AsyncIterator[Letter]:
     survey = await box.box.survey()
-    return await redriving.run(box.box.letters(survey, LetterFilter())), told
+    async for letter in box.box.letters(survey, LetterFilter()):
+        yield letter
 
 
 def _jobs(box: Box) -> list[str | None]:
@@ -126,6 +140,19 @@ async def test_run_when_the_broker_is_in_trouble_then_it_stops_early() -> None:
     assert len(tried) <= 64
 
 
+async def test_run_when_letters_cannot_be_read_to_the_end_then_it_reports_what_was_done() -> None:
+    box = Box()
+    for _ in range(5):
+        await box.put()
+
+    report, _ = await _redrive(box, _until_broker_goes((await box.letters())[:3]))
+
+    assert (report.done, type(report.trouble)) == (3, TopicsUnavailable)
+    again, _ = await _redrive(box)
+    assert (again.done, again.trouble) == (2, None)
+    assert len(_jobs(box)) == len(set(_jobs(box))) == 5
+
+
 async def test_run_when_the_queue_is_full_then_it_waits_and_goes_on() -> None:
     box = Box()
     await box.put()
@@ -209,6 +236,19 @@ def _essence(outcomes: list[Outcome]) -> set[tuple[Any, ...]]:
         (o.letter.place, o.replacement.job if o.replacement else o.refusal and o.refusal.code)
         for o in outcomes
     }
+
+
+async def test_rehearse_and_drop_when_letters_cannot_be_read_to_the_end_then_they_say_so() -> None:
+    box = Box()
+    await box.put()
+    letters = await box.letters()
+    dropping = Dropping(producer=box.producer, clock=SystemClock(), by="ann", note="")
+
+    rehearsed = await rehearse(_until_broker_goes(letters), _replacing(), lambda _: None)
+    dropped = await dropping.run(_until_broker_goes(letters))
+
+    assert (rehearsed.done, type(rehearsed.trouble)) == (1, TopicsUnavailable)
+    assert (dropped.done, type(dropped.trouble)) == (1, TopicsUnavailable)
 
 
 async def test_drop_marks_letters_and_deletes_nothing() -> None:

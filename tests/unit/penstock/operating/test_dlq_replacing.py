@@ -219,6 +219,69 @@ async def test_replacement_of_a_structured_event_is_written_in_binary_mode() -> 
     assert body_of(found.record)["metadata"]["redriven_from"] == old
 
 
+async def structured_letter(**attributes: Any) -> Letter:
+    envelope, data = decode_event((request := request_record(job_id(7))).headers, request.value)
+    event = {
+        "specversion": "1.0",
+        "id": envelope.id,
+        "source": envelope.source,
+        "type": envelope.type,
+        "subject": envelope.subject,
+        "tenant": envelope.tenant,
+        "data": orjson.loads(data),
+        **attributes,
+    }
+    headers = [("content-type", b"application/cloudevents+json; charset=utf-8")]
+    return await letter_of_record(replace(request, headers=headers, value=orjson.dumps(event)))
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["event", "body"])
+async def test_replacement_of_a_structured_letter_takes_the_saved_event_or_a_body_as_edit(
+    is_whole: bool,
+) -> None:
+    letter = await structured_letter()
+    event = orjson.loads(letter.record.value or b"")
+    event["data"]["model"] = "small"
+    edit = Edit(body=orjson.dumps(event if is_whole else event["data"]))
+
+    replacement = replacing(edit=edit).replacement(letter)
+
+    assert body_of(replacement.record)["model"] == "small"
+    assert replacement.remarks == ("body replaced",)
+    envelope, _ = decode_event(replacement.record.headers, replacement.record.value)
+    assert (envelope.subject, envelope.id) == (replacement.job, job_id(7))
+
+
+async def test_replacement_of_a_structured_letter_keeps_what_the_edit_changes_in_the_envelope() -> (
+    None
+):
+    letter = await structured_letter(type="penstock.job.reqest.v1", shard="9")
+    event = orjson.loads(letter.record.value or b"")
+    edit = Edit(body=orjson.dumps({**event, "type": "penstock.job.request.v1"}))
+
+    replacement = replacing(edit=edit).replacement(letter)
+
+    envelope, _ = decode_event(replacement.record.headers, replacement.record.value)
+    assert (envelope.type, envelope.extra) == ("penstock.job.request.v1", {"shard": "9"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"tenant": "rival"}, "stays its tenant's"), ({"id": ""}, "no whole event any more")],
+    ids=["tenant", "id"],
+)
+async def test_replacement_of_a_structured_letter_when_the_edit_breaks_its_event_then_refused(
+    changes: dict[str, str], words: str
+) -> None:
+    letter = await structured_letter()
+    event = orjson.loads(letter.record.value or b"")
+
+    with pytest.raises(CannotRedrive, match=words) as refused:
+        replacing(edit=Edit(body=orjson.dumps({**event, **changes}))).replacement(letter)
+
+    assert refused.value.code == "bad_edit"
+
+
 async def test_replacement_when_signatures_are_on_then_workers_accept_it() -> None:
     id_secret = b"s" * 32
     signer = Signer(GATEWAY_PRODUCER, producer_secret(id_secret, GATEWAY_PRODUCER))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock_contracts.codec import decode_json
+from penstock_contracts.envelope import Envelope, Headers, decode_event
 from penstock_contracts.errors import ContractError
 from penstock_kit.errors import PenstockError
 
@@ -30,6 +31,29 @@ class Edit:
 
     def __bool__(self) -> bool:
         return self.body is not None or bool(self.assignments)
+
+    def opened(self, headers: Headers) -> tuple[Envelope, Edit] | None:
+        """Envelope and edit of the data, where the new body is a whole event in structured mode.
+
+        That is what `penstock dlq show --save` writes of such a letter; None: it is a job's body.
+
+        Raises:
+            BadEdit: the event has lost what makes it one.
+        """
+        try:
+            event = decode_json(self.body or b"")
+        except ContractError:
+            return None  # `apply` says what is wrong
+        if not isinstance(event, dict) or "specversion" not in event:
+            return None
+        try:
+            envelope, data = decode_event(headers, self.body)
+        except ContractError as error:
+            raise BadEdit(
+                f"the file is no whole event any more ({error}); give an event as"
+                " `penstock dlq show --save` writes it, or the job's body alone"
+            ) from error
+        return envelope, replace(self, body=data)
 
     def apply(self, data: bytes) -> dict[str, Any]:
         """The body to send.

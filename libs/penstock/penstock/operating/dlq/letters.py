@@ -69,6 +69,14 @@ class Letter:
         return Place(self.record.partition, self.record.offset)
 
     @property
+    def is_structured(self) -> bool:
+        """Whether its value is a whole CloudEvent with the job's body inside."""
+        return any(
+            name.lower() == "content-type" and (raw or b"").startswith(b"application/cloudevents")
+            for name, raw in self.headers
+        )
+
+    @property
     def tenant(self) -> str | None:
         """Whose job it says to be; of a record refused as forged nobody has proved that."""
         return self.envelope.tenant if self.envelope is not None else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -68,13 +69,14 @@ async def rehearse(
 ) -> Report:
     """What `Redriving.run` would do, letter by letter; writes nothing."""
     report = Report()
-    async for letter in letters:
-        outcome = _outcome(letter, replacing)
-        if outcome.refusal is not None:
-            report.refused[outcome.refusal.code] += 1
-        else:
-            report.done += 1
-        tell(outcome)
+    with _noted_trouble(report):
+        async for letter in letters:
+            outcome = _outcome(letter, replacing)
+            if outcome.refusal is not None:
+                report.refused[outcome.refusal.code] += 1
+            else:
+                report.done += 1
+            tell(outcome)
     return report
 
 
@@ -104,22 +106,35 @@ class Redriving:
         self._tell = tell
 
     async def run(self, letters: AsyncIterator[Letter]) -> Report:
-        """Redrive them; trouble with the broker ends it, and the report says so."""
+        """Redrive them; trouble with the broker ends it, and the report says so.
+
+        What is on its way by then is awaited, and counted.
+        """
         report, room = Report(), asyncio.Semaphore(_IN_FLIGHT)
         async with asyncio.TaskGroup() as group:
-            async for letter in letters:
-                outcome = _outcome(letter, self._replacing)
-                if outcome.refusal is not None:
-                    report.refused[outcome.refusal.code] += 1
-                    self._tell(outcome)
-                    continue
-                assert outcome.replacement is not None
-                await self._pace.turn()
-                await room.acquire()
-                if report.trouble is not None:
-                    break
-                group.create_task(self._one(outcome.replacement, report, room), name="redrive")
+            with _noted_trouble(report):
+                await self._each(letters, report, room, group)
         return report
+
+    async def _each(
+        self,
+        letters: AsyncIterator[Letter],
+        report: Report,
+        room: asyncio.Semaphore,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        async for letter in letters:
+            outcome = _outcome(letter, self._replacing)
+            if outcome.refusal is not None:
+                report.refused[outcome.refusal.code] += 1
+                self._tell(outcome)
+                continue
+            assert outcome.replacement is not None
+            await self._pace.turn()
+            await room.acquire()
+            if report.trouble is not None:
+                break
+            group.create_task(self._one(outcome.replacement, report, room), name="redrive")
 
     async def _one(self, replacement: Replacement, report: Report, room: asyncio.Semaphore) -> None:
         try:
@@ -161,11 +176,12 @@ class Dropping:
         """Drop them; trouble with the broker ends it, and the report says so."""
         report, room = Report(), asyncio.Semaphore(_IN_FLIGHT)
         async with asyncio.TaskGroup() as group:
-            async for letter in letters:
-                await room.acquire()
-                if report.trouble is not None:
-                    break
-                group.create_task(self._one(letter, report, room), name="drop")
+            with _noted_trouble(report):
+                async for letter in letters:
+                    await room.acquire()
+                    if report.trouble is not None:
+                        break
+                    group.create_task(self._one(letter, report, room), name="drop")
         return report
 
     async def _one(self, letter: Letter, report: Report, room: asyncio.Semaphore) -> None:
@@ -179,6 +195,15 @@ class Dropping:
             report.done += 1
         finally:
             room.release()
+
+
+@contextmanager
+def _noted_trouble(report: Report) -> Iterator[None]:
+    """Letters that cannot be read to their end are trouble as any other: the report has it."""
+    try:
+        yield
+    except PenstockError as error:
+        report.trouble = report.trouble or error
 
 
 def _outcome(letter: Letter, replacing: Replacing) -> Outcome:

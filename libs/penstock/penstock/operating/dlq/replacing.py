@@ -105,10 +105,11 @@ class Replacing:
         """
         envelope, tenant, old = self._sender(letter)
         self._refuse_hopeless(letter)
+        envelope, edit = self._edited(letter, envelope)
         job = derived_job_id(tenant=tenant, source=REDRIVE_SOURCE, event_id=old)
         now = self._clock.now()
         remarks: list[str] = []
-        body = self._body(letter, old, now, remarks)
+        body = self._body(letter, edit, old, now, remarks)
         new = _envelope(envelope, job=job, old=old, now=now)
         data = dumps(body)
         if self._signer is not None:
@@ -146,9 +147,29 @@ class Replacing:
                 code="poison",
             )
 
-    def _body(self, letter: Letter, old: str, now: datetime, remarks: list[str]) -> dict[str, Any]:
+    def _edited(self, letter: Letter, envelope: Envelope) -> tuple[Envelope, Edit]:
+        """What is to be sent: of a letter in structured mode the file may be the whole event."""
+        if self._edit.body is None or not letter.is_structured:
+            return envelope, self._edit
         try:
-            body = self._edit.apply(letter.data)
+            opened = self._edit.opened(letter.headers)
+        except BadEdit as error:
+            raise CannotRedrive(str(error), code="bad_edit") from error
+        if opened is None:
+            return envelope, self._edit
+        if opened[0].tenant != envelope.tenant:
+            raise CannotRedrive(
+                f"the file names tenant {opened[0].tenant!r} instead of {envelope.tenant!r}; a"
+                " redriven job stays its tenant's, leave that member as it was",
+                code="bad_edit",
+            )
+        return opened
+
+    def _body(
+        self, letter: Letter, edit: Edit, old: str, now: datetime, remarks: list[str]
+    ) -> dict[str, Any]:
+        try:
+            body = edit.apply(letter.data)
         except BadEdit as error:
             raise CannotRedrive(str(error), code="bad_edit") from error
         if self._edit.body is not None:

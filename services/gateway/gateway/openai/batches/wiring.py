@@ -14,7 +14,7 @@ from penstock_kit.batches.lease import Leases
 from penstock_kit.errors import Fatal
 from penstock_kit.kafka.ports import Consumer, Producer, Record
 from penstock_kit.lanes.engine import Lanes
-from penstock_kit.lanes.policy import LanePolicy
+from penstock_kit.lanes.policy import REVOKE_DEADLINE, LanePolicy
 from penstock_kit.telemetry.metrics import Metrics
 
 from gateway.openai.batches.desk import BatchDesk
@@ -171,9 +171,13 @@ def build_lanes(
     consumer: Consumer,
     producer: Producer,
     metrics: Metrics,
+    session: timedelta,
     on_fatal: Callable[[Fatal], None],
 ) -> Lanes:
-    """The consumer of batch requests: a batch is one record that is handled for hours."""
+    """The consumer of batch requests: a batch is one record that is handled for hours.
+
+    `session` is that of the consumer.
+    """
     return Lanes(
         consumer=consumer,
         producer=producer,
@@ -182,6 +186,8 @@ def build_lanes(
         policy=LanePolicy(
             max_in_flight=group.batches_at_once,
             tenant_in_flight=group.tenant_batches_at_once,
+            session=session,
+            revoke_deadline=min(REVOKE_DEADLINE, session / 2),
             drain_timeout=timedelta(seconds=10),
             stall_fatal=_STALL_FATAL,
         ),

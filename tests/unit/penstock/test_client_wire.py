@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from gateway.parameters import cancel_after
+from penstock.client.sockets import socket_url
 from penstock.client.wire import Call, submit_call
 
 
@@ -38,3 +39,16 @@ def test_submit_with_a_limit_sends_a_header_that_the_gateway_reads(limit: timede
 
 def test_submit_without_limits_sends_none() -> None:
     assert submit() == Call("POST", "/v1/jobs", json={"task": "chat", "input": "hi"}, headers={})
+
+
+@pytest.mark.parametrize(
+    ("notifier", "url"),
+    [
+        ("ws://notifier", "ws://notifier/v1/socket"),
+        ("ws://notifier:8081/", "ws://notifier:8081/v1/socket"),
+        ("ws://notifier:8081/v1/socket", "ws://notifier:8081/v1/socket"),
+        ("wss://example.com/penstock", "wss://example.com/penstock/v1/socket"),
+    ],
+)
+def test_socket_is_found_from_the_notifier_and_from_itself(notifier: str, url: str) -> None:
+    assert socket_url(notifier) == url

@@ -16,7 +16,7 @@ from penstock_contracts.requests import Charge, Params, Priority
 
 from penstock.client.errors import NotCompleted, Unreachable
 from penstock.client.models import Job, JobPage, StreamEvent
-from penstock.client.sockets import socket_events
+from penstock.client.sockets import socket_events, socket_url
 from penstock.client.transcript import START
 from penstock.client.wire import (
     Backoff,
@@ -34,7 +34,6 @@ from penstock.client.wire import (
 
 __all__ = ["AsyncClient"]
 
-_SOCKET_PATH = "/v1/socket"
 _SILENCE_S = 45.0
 """A stream that sends nothing for so long, not even a heartbeat (15 s), is broken."""
 
@@ -42,8 +41,8 @@ _SILENCE_S = 45.0
 class AsyncClient:
     """Talks to one gateway (and its notifier) with one credential. Use it as a context manager.
 
-    `notifier` is the notifier's address (`ws://host:port`); without it a job's own `links.socket`
-    is used.
+    `notifier` is the notifier's address, `ws://host:port` or the whole one of its socket; without
+    it a job's own `links.socket` is used.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class AsyncClient:
         timeout: timedelta = timedelta(seconds=30),
     ) -> None:
         self._api_key = api_key
-        self._socket_url = f"{notifier.rstrip('/')}{_SOCKET_PATH}" if notifier is not None else None
+        self._socket_url = socket_url(notifier) if notifier is not None else None
         self._timeout_s = timeout.total_seconds()
         self._http = httpx2.AsyncClient(
             base_url=gateway,

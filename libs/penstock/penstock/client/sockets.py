@@ -16,13 +16,20 @@ from penstock.client.models import StreamEvent
 from penstock.client.transcript import START
 from penstock.client.wire import event_of
 
-__all__ = ["SUBPROTOCOL", "socket_events"]
+__all__ = ["SUBPROTOCOL", "socket_events", "socket_url"]
 
 SUBPROTOCOL: Final = Subprotocol("penstock.v1.json")
 _FINAL_CLOSES: Final = {1002, 1003, 1007, 1009, 4401, 4403}
 """Close codes after which the same request cannot succeed; docs/websocket.md lists all."""
 _MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 """A snapshot may hold a whole result."""
+_PATH: Final = "/v1/socket"
+
+
+def socket_url(notifier: str) -> str:
+    """The address of the socket, from that of the notifier or from itself."""
+    address = notifier.rstrip("/")
+    return address if address.endswith(_PATH) else f"{address}{_PATH}"
 
 
 async def socket_events(

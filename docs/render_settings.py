@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import orjson
 from gateway.admission.rules import BacklogBounds, LimitRule, TenantLimits
 from llm_worker.providers_file import Model, ProviderEntry
 from penstock_kit.settings import PREFIX, JwtIssuer, PlatformSettings
@@ -30,6 +31,8 @@ __all__ = ["PAGE", "SERVICES", "Row", "drift", "own_rows", "settings_class", "sh
 SERVICES = ("gateway", "llm-worker", "embedder", "recorder", "notifier")
 PAGE = Path(__file__).parent / "configuration.md"
 _HEAD = "| name | default | form | meaning |\n|---|---|---|---|\n"
+_HOST_NAME = PlatformSettings.model_fields["instance"].default_factory
+"""The one factory whose value is of the machine that renders."""
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
 _FORMS: dict[Any, str] = {
     bool: "`true`, `false`",
@@ -152,9 +155,13 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
     if field.default is PydanticUndefined:
-        factory: Any = field.default_factory
-        return "host name" if factory not in (list, dict) else f"`{factory()}`"
+        return _made(field)
     return _value(field.default)
+
+
+def _made(field: FieldInfo) -> str:
+    factory: Any = field.default_factory
+    return "host name" if factory is _HOST_NAME else _value(factory())
 
 
 def _value(value: Any) -> str:
@@ -162,13 +169,19 @@ def _value(value: Any) -> str:
         case None | BaseModel():
             return "none"
         case timedelta():
-            milliseconds = round(value.total_seconds() * 1000)
-            unit, size = next(pair for pair in _UNITS if milliseconds % pair[1] == 0)
-            return f"`{milliseconds // size}{unit}`"
+            return f"`{_duration(value)}`"
         case bool():
             return f"`{str(value).lower()}`"
+        case [timedelta(), *_]:
+            return f"`{orjson.dumps([_duration(each) for each in value]).decode()}`"
         case _:
             return f"`{value}`"
+
+
+def _duration(value: timedelta) -> str:
+    milliseconds = round(value.total_seconds() * 1000)
+    unit, size = next(pair for pair in _UNITS if milliseconds % pair[1] == 0)
+    return f"{milliseconds // size}{unit}"
 
 
 def main() -> int:

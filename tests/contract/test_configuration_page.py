@@ -34,6 +34,23 @@ def test_drift_when_a_default_changed_gives_the_page_as_it_should_be(tmp_path: P
     assert render_settings.drift(page) == PAGE.read_text()
 
 
+def test_default_that_a_factory_makes_is_shown() -> None:
+    rows = {row.name: row.default for row in render_settings.own_rows("notifier")}
+
+    assert rows["PENSTOCK_WEBHOOKS__PORTS"] == "`[443, 8443]`"
+    assert rows["PENSTOCK_NOTIFIER__WEBHOOKS__SCHEDULE"].startswith('`["5s","5m","30m","2h"')
+
+
+def test_only_the_name_of_the_process_comes_from_the_machine() -> None:
+    every = render_settings.shared_rows()
+    for service in render_settings.SERVICES:
+        every += render_settings.own_rows(service)
+
+    named = {row.name for row in every if row.default == "host name"}
+
+    assert named == {"PENSTOCK_INSTANCE"}
+
+
 def test_example_of_the_providers_file_is_accepted(tmp_path: Path) -> None:
     providers = load_providers(_example("providers", tmp_path), environ={"MAIN_API_KEY": "k"})
 

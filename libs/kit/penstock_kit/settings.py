@@ -211,7 +211,8 @@ def _sentences(cls: type[PlatformSettings], problem: Any) -> list[str]:
     name = PREFIX + "__".join(where).upper()
     match problem["type"]:
         case "missing":
-            return [f"{missing} is missing; set it" for missing in _required_below(cls, where)]
+            behind = _required_below(cls, where) or [name]
+            return [f"{missing} is missing; set it" for missing in behind]
         case "extra_forbidden":
             return [f"{name} is not a setting; remove it or correct the spelling"]
         case "value_error":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from penstock_kit.durations import Seconds
 
@@ -21,6 +22,9 @@ __all__ = [
 ]
 
 _MIN_SECRET_CHARS = 32
+_SHORTEST_SESSION = timedelta(milliseconds=3)
+"""Three heartbeats of a millisecond. Upper bounds of the group are those of librdkafka, whose
+numbers of milliseconds would otherwise wrap around."""
 
 
 class Group(BaseModel):
@@ -42,15 +46,27 @@ class KafkaSettings(Group):
         description="Rebalance protocol: classic (cooperative-sticky) or consumer (KIP-848).",
     )
     session_timeout: Seconds = Field(
-        default=timedelta(seconds=10), description="Silence after which a member is gone."
+        default=timedelta(seconds=10),
+        ge=_SHORTEST_SESSION,
+        le=timedelta(hours=1),
+        description="Silence after which a member is gone.",
     )
     max_poll_interval: Seconds = Field(
         default=timedelta(minutes=5),
+        le=timedelta(days=1),
         description="Silence of the poll thread after which it counts as dead.",
     )
     delivery_timeout: Seconds = Field(
         default=timedelta(seconds=15),
+        le=timedelta(days=1),
         description="How long a write may wait for its acknowledgement.",
+    )
+    replication: int | None = Field(
+        default=None,
+        ge=1,
+        le=32767,
+        description="Copies of each topic that `penstock topics apply` makes; none: the brokers'"
+        " `default.replication.factor`. Services do not use it.",
     )
 
 
@@ -66,6 +82,27 @@ class RedisSettings(Group):
         description="A worker that has not renewed its lease of a running job for so long counts as"
         " dead. It renews three times as often. The same in all workers, below 12 s.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _leads_somewhere(cls, url: SecretStr) -> SecretStr:
+        if not _is_redis_url(url.get_secret_value()):
+            raise ValueError(
+                "this is no address of Redis; write redis://:password@host:port/db, with TLS"
+                " rediss://..., and %2F, %3A, %40 for / : @ in a password"
+            )
+        return url
+
+
+def _is_redis_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # a port that is no number, or none that can be
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and port != 0
 
 
 class BlobSettings(Group):

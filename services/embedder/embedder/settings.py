@@ -145,7 +145,8 @@ class EmbedderGroup(Group):
 class EmbedderSettings(PlatformSettings):
     """The settings of the process."""
 
-    embedder: EmbedderGroup
+    # Checked also where no variable of the group is set: it tells itself which one it needs.
+    embedder: EmbedderGroup = Field(default_factory=dict, validate_default=True)
 
     def known_secrets(self) -> list[str]:
         """What must not turn up in logs and dead letters."""

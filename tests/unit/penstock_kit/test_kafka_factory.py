@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 from penstock_contracts.topics import FIXED_TOPICS, request_topics
-from penstock_kit.kafka.factory import consumer_config, producer_config, tail_config
+from penstock_kit.kafka.factory import (
+    consumer_config,
+    make_admin,
+    make_consumer,
+    make_producer,
+    make_tail_consumer,
+    producer_config,
+    tail_config,
+)
 from penstock_kit.settings import BadSettings, KafkaSettings
 from pydantic import SecretStr
 
@@ -73,6 +81,43 @@ def test_security_when_property_is_no_security_then_refused_by_name() -> None:
 
     with pytest.raises(BadSettings, match="'acks'"):
         producer_config(settings, client_id="c")
+
+
+@pytest.mark.parametrize(
+    "security",
+    [
+        {"security.protocol": "nope"},
+        {"security.protocol": "SASL_SSL"},
+        {"security.protocol": "SSL", "ssl.ca.location": "/no/such/file"},
+    ],
+)
+async def test_security_when_no_client_can_use_it_then_refused_by_the_name_of_the_variable(
+    security: dict[str, str],
+) -> None:
+    settings = KafkaSettings.model_validate({"bootstrap": "a:1", "security": security})
+
+    with pytest.raises(BadSettings, match="PENSTOCK_KAFKA__SECURITY cannot be used"):
+        make_producer(settings, client_id="c", overrides={})
+    with pytest.raises(BadSettings, match="PENSTOCK_KAFKA__SECURITY cannot be used"):
+        make_consumer(settings, "g", client_id="c", overrides={})
+    with pytest.raises(BadSettings, match="PENSTOCK_KAFKA__SECURITY cannot be used"):
+        make_admin(settings, client_id="c")
+
+
+@pytest.mark.parametrize(
+    "security",
+    [
+        {"security.protocol": "nope"},
+        {"security.protocol": "SSL", "ssl.ca.location": "/no/such/file"},
+    ],
+)
+async def test_security_when_the_live_reader_cannot_use_it_then_refused_the_same(
+    security: dict[str, str],
+) -> None:
+    settings = KafkaSettings.model_validate({"bootstrap": "a:1", "security": security})
+
+    with pytest.raises(BadSettings, match="PENSTOCK_KAFKA__SECURITY cannot be used"):
+        make_tail_consumer(settings, "t")
 
 
 def test_tail_config_when_sasl_given_then_translated() -> None:

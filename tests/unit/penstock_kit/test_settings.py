@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from penstock_kit.settings import BadSettings, Group, PlatformSettings, load_settings
-from pydantic import Field
+from pydantic import Field, model_validator
 
 SECRET = "s" * 32
 GOOD = {
@@ -24,6 +24,20 @@ class OwnGroup(Group):
 
 class OwnSettings(PlatformSettings):
     gateway: OwnGroup | None = None
+
+
+class WilfulGroup(Group):
+    either: str | None = None
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        raise ValueError("set PENSTOCK_DEV__EITHER")
+
+
+class WilfulSettings(PlatformSettings):
+    """A group that has no required member must be there all the same."""
+
+    dev: WilfulGroup
 
 
 @pytest.fixture
@@ -122,6 +136,15 @@ def test_variables_of_sisters_and_of_kubernetes_are_passed_over(
         ({"PENSTOCK_DRAIN_TIMEOUT": "-1"}, "PENSTOCK_DRAIN_TIMEOUT"),
         ({"PENSTOCK_LOG__LEVEL": "loud"}, "PENSTOCK_LOG__LEVEL"),
         ({"PENSTOCK_AUTH__JWT": "[{"}, "JSON"),
+        ({"PENSTOCK_REDIS__URL": "foo"}, "PENSTOCK_REDIS__URL: this is no address of Redis"),
+        ({"PENSTOCK_REDIS__URL": ""}, "PENSTOCK_REDIS__URL: this is no address of Redis"),
+        ({"PENSTOCK_REDIS__URL": "redis://h:port/0"}, "PENSTOCK_REDIS__URL: this is no address"),
+        ({"PENSTOCK_REDIS__URL": "redis://h:70000/0"}, "PENSTOCK_REDIS__URL: this is no address"),
+        ({"PENSTOCK_REDIS__URL": "http://h:6379"}, "PENSTOCK_REDIS__URL: this is no address"),
+        ({"PENSTOCK_KAFKA__SESSION_TIMEOUT": "1ms"}, "PENSTOCK_KAFKA__SESSION_TIMEOUT: "),
+        ({"PENSTOCK_KAFKA__SESSION_TIMEOUT": "2h"}, "PENSTOCK_KAFKA__SESSION_TIMEOUT: "),
+        ({"PENSTOCK_KAFKA__MAX_POLL_INTERVAL": "999999d"}, "PENSTOCK_KAFKA__MAX_POLL_INTERVAL: "),
+        ({"PENSTOCK_KAFKA__REPLICATION": "0"}, "PENSTOCK_KAFKA__REPLICATION: "),
         ({"PENSTOCK_GATEWAY__PORT": "0"}, "PENSTOCK_GATEWAY__PORT"),
         ({"PENSTOCK_GATEWAY__NAMES": '["a"]'}, "PENSTOCK_GATEWAY__PORT is missing"),
     ],
@@ -136,6 +159,33 @@ def test_setting_that_cannot_work_is_refused_with_its_name(
 
     assert sentence in text
     assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://redis",
+        "redis://:p%2Fw%40@redis.example.com:6379/0?health_check_interval=5",
+        "rediss://user:pw@[::1]:6380",
+        "unix:///run/redis.sock?db=1",
+    ],
+)
+def test_address_of_redis_is_taken(env: pytest.MonkeyPatch, url: str) -> None:
+    env.setenv("PENSTOCK_REDIS__URL", url)
+
+    assert load_settings(OwnSettings).redis.url.get_secret_value() == url
+
+
+def test_password_in_an_address_that_cannot_be_read_is_not_told(env: pytest.MonkeyPatch) -> None:
+    env.setenv("PENSTOCK_REDIS__URL", "redis://:hun/ter2@h:6379/0")
+
+    assert "hun" not in refusal()
+
+
+@pytest.mark.usefixtures("env")
+def test_missing_group_without_a_required_member_is_refused_by_name() -> None:
+    with pytest.raises(BadSettings, match="PENSTOCK_DEV is missing"):
+        load_settings(WilfulSettings)
 
 
 def test_all_problems_are_told_at_once(env: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,15 @@ accident.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import confluent_kafka
 import confluent_kafka.admin
+from confluent_kafka import KafkaError, KafkaException
 from penstock_contracts.topics import LARGEST_RECORD_BYTES
 
 from penstock_kit.kafka.unreadable import read_past_unreadable
@@ -183,7 +185,8 @@ def make_producer(
 ) -> confluent_kafka.Producer:
     """A librdkafka producer; `overrides` are callbacks."""
     config = producer_config(settings, client_id=client_id, pace=pace)
-    return confluent_kafka.Producer({**config, **_log_config(), **overrides})
+    with _refusals():
+        return confluent_kafka.Producer({**config, **_log_config(), **overrides})
 
 
 def make_consumer(
@@ -196,16 +199,17 @@ def make_consumer(
 ) -> confluent_kafka.Consumer:
     """A librdkafka consumer; `overrides` are callbacks."""
     config = consumer_config(settings, group, client_id=client_id, pace=pace)
-    return confluent_kafka.Consumer({**config, **_log_config(), **overrides})
+    with _refusals():
+        return confluent_kafka.Consumer({**config, **_log_config(), **overrides})
 
 
 def make_admin(
     settings: KafkaSettings, *, client_id: str, overrides: Mapping[str, Any] | None = None
 ) -> confluent_kafka.admin.AdminClient:
     """An admin client; `overrides` change what it logs."""
-    return confluent_kafka.admin.AdminClient(
-        {**admin_config(settings, client_id=client_id), **(overrides or {})}
-    )
+    config = admin_config(settings, client_id=client_id)
+    with _refusals():
+        return confluent_kafka.admin.AdminClient({**config, **(overrides or {})})
 
 
 def make_tail_consumer(
@@ -220,7 +224,25 @@ def make_tail_consumer(
         AIOKafkaConsumer,
     )
 
-    return AIOKafkaConsumer(*topics, **tail_config(settings, client_id=client_id))
+    with _refusals():
+        return AIOKafkaConsumer(*topics, **tail_config(settings, client_id=client_id))
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Whatever a client refuses at once is a security property: all others are ours or checked."""
+    try:
+        yield
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError._INVALID_ARG:  # noqa: SLF001 - librdkafka's name of it
+            raise
+        raise _unusable(error.args[0].str()) from error
+    except (ValueError, OSError) as error:  # aiokafka's, and of files that are missing or no PEM
+        raise _unusable(str(error)) from error
+
+
+def _unusable(why: str) -> BadSettings:
+    return BadSettings(f"PENSTOCK_KAFKA__SECURITY cannot be used: {why.strip()}; correct it")
 
 
 def _shared(settings: KafkaSettings, client_id: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ STATUSES: Final[dict[str, ExitStatus]] = {
     "NoStack": ExitStatus.UNREACHABLE,
     "WrongUse": ExitStatus.WRONG_USE,
     "BadOptions": ExitStatus.WRONG_USE,
+    "BadSettings": ExitStatus.WRONG_USE,
     "MissingProgram": ExitStatus.MISSING,
     "DownloadFailed": ExitStatus.MISSING,
     "NotAuthorized": ExitStatus.REFUSED,

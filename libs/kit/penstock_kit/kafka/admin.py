@@ -11,6 +11,8 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # exported in fact, not by the stub
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
@@ -19,6 +21,15 @@ from penstock_contracts.topics import Topic
 
 from penstock_kit.errors import Fatal
 from penstock_kit.kafka.factory import make_admin
+from penstock_kit.kafka.topic_differences import (
+    Cluster,
+    PresentTopic,
+    TopicDifference,
+    at_risk,
+    has_low_least,
+    not_as_declared,
+    safe_config,
+)
 from penstock_kit.settings import KafkaSettings
 
 __all__ = ["TopicDifference", "TopicReport", "TopicsUnavailable", "ensure_topics"]
@@ -26,6 +37,8 @@ __all__ = ["TopicDifference", "TopicReport", "TopicsUnavailable", "ensure_topics
 _CALL_TIMEOUT_S: Final = 30.0
 _VISIBLE_TIMEOUT_S: Final = 30.0
 _VISIBLE_STEP_S: Final = 0.05
+_BROKERS_DECIDE: Final = -1
+"""The replication factor that means the brokers' `default.replication.factor`."""
 
 
 class TopicsUnavailable(Fatal):
@@ -33,16 +46,6 @@ class TopicsUnavailable(Fatal):
 
     The message says whether broker or rights are missing.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class TopicDifference:
-    """One property of an existing topic that is not as declared. Nothing was changed."""
-
-    topic: str
-    name: str
-    declared: str
-    actual: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,11 @@ async def ensure_topics(
     topics: Sequence[Topic],
     *,
     partitions: int | None = None,
-    replication: int = 1,
 ) -> TopicReport:
-    """Create what is missing and wait until every partition has a leader.
+    """Create what is missing and wait until every topic has a leader.
 
-    Existing topics are only compared.
+    Existing topics are only compared. New ones get `settings.replication` copies, where that is
+    None as many as the brokers give, and the settings that are safe with so many.
 
     `partitions` overrides the declared counts (small stacks, tests), except for topics declared
     with one; None takes them as declared.
@@ -73,15 +76,20 @@ async def ensure_topics(
     """
     client = make_admin(settings, client_id="penstock-admin")
     wanted = {topic.name: _count(topic, partitions) for topic in topics}
-    present = await _partition_counts(client, settings.bootstrap)
+    present = (await _cluster(client, settings.bootstrap)).topics
     missing = [topic for topic in topics if topic.name not in present]
-    created = await _create(client, missing, wanted, replication)
-    await _wait_for_leaders(client, wanted, settings.bootstrap)
+    created = await _create(client, missing, wanted, settings.replication or _BROKERS_DECIDE)
+    cluster = await _wait_for_leaders(client, wanted, settings.bootstrap)
+    configs = await _configs(client, wanted)
+    await _make_safe(client, created, cluster, configs)
     existing = [topic for topic in topics if topic.name not in created]
     return TopicReport(
         created=tuple(created),
         existing=tuple(topic.name for topic in existing),
-        differences=await _differences(client, existing, wanted, present),
+        differences=(
+            *not_as_declared(existing, wanted, cluster, configs),
+            *at_risk(topics, cluster, configs, replication=settings.replication),
+        ),
     )
 
 
@@ -89,8 +97,7 @@ def _count(topic: Topic, override: int | None) -> int:
     return topic.partitions if override is None or topic.partitions == 1 else override
 
 
-async def _partition_counts(client: AdminClient, bootstrap: str) -> dict[str, int]:
-    """Partitions with a leader, by topic."""
+async def _cluster(client: AdminClient, bootstrap: str) -> Cluster:
     try:
         metadata = await asyncio.to_thread(client.list_topics, timeout=_CALL_TIMEOUT_S)
     except KafkaException as error:
@@ -98,11 +105,15 @@ async def _partition_counts(client: AdminClient, bootstrap: str) -> dict[str, in
             f"no Kafka broker answers at {bootstrap!r}: {_text(error)}; "
             "start it, or correct PENSTOCK_KAFKA__BOOTSTRAP and PENSTOCK_KAFKA__SECURITY"
         ) from error
-    return {
-        name: sum(partition.leader >= 0 for partition in topic.partitions.values())
+    topics = {
+        name: PresentTopic(
+            partitions=sum(each.leader >= 0 for each in topic.partitions.values()),
+            copies=min((len(each.replicas) for each in topic.partitions.values()), default=0),
+        )
         for name, topic in metadata.topics.items()
         if topic.error is None
     }
+    return Cluster(brokers=len(metadata.brokers), topics=topics)
 
 
 async def _create(
@@ -113,7 +124,7 @@ async def _create(
             topic.name,
             num_partitions=wanted[topic.name],
             replication_factor=replication,
-            config=topic.config,
+            config=topic.config | safe_config(replication),
         )
         for topic in topics
     ]
@@ -128,20 +139,20 @@ async def _create(
                 continue  # a sister was quicker
             raise TopicsUnavailable(
                 f"topic {name!r} cannot be created: {_text(error)}; grant CREATE on it, or check "
-                f"the replication factor ({replication}) against the number of brokers"
+                f"the number of copies ({_shown(replication)}) against the number of brokers"
             ) from error
         created.append(name)
     return created
 
 
-async def _wait_for_leaders(client: AdminClient, wanted: dict[str, int], bootstrap: str) -> None:
+async def _wait_for_leaders(client: AdminClient, wanted: dict[str, int], bootstrap: str) -> Cluster:
     try:
         async with asyncio.timeout(_VISIBLE_TIMEOUT_S):
             while True:
-                present = await _partition_counts(client, bootstrap)
-                absent = [name for name in wanted if not present.get(name)]
+                cluster = await _cluster(client, bootstrap)
+                absent = [name for name in wanted if not _has_leader(cluster, name)]
                 if not absent:
-                    return
+                    return cluster
                 await asyncio.sleep(_VISIBLE_STEP_S)
     except TimeoutError:
         raise TopicsUnavailable(
@@ -150,36 +161,57 @@ async def _wait_for_leaders(client: AdminClient, wanted: dict[str, int], bootstr
         ) from None
 
 
-async def _differences(
-    client: AdminClient, topics: Sequence[Topic], wanted: dict[str, int], present: dict[str, int]
-) -> tuple[TopicDifference, ...]:
-    if not topics:
-        return ()
-    found = [
-        TopicDifference(topic.name, "partitions", str(wanted[topic.name]), str(present[topic.name]))
-        for topic in topics
-        if topic.name in present and present[topic.name] != wanted[topic.name]
-    ]
-    resources = [ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics]
-    futures = client.describe_configs(resources, request_timeout=_CALL_TIMEOUT_S)
-    actual = {resource.name: await _config(future) for resource, future in futures.items()}
-    for topic in topics:
-        found += [
-            TopicDifference(topic.name, name, value, actual[topic.name].get(name, "(unset)"))
-            for name, value in topic.config.items()
-            if _normal(actual[topic.name].get(name)) != _normal(value)
-        ]
-    return tuple(found)
+def _has_leader(cluster: Cluster, name: str) -> bool:
+    return name in cluster.topics and cluster.topics[name].partitions > 0
 
 
-async def _config(future: Future[Any]) -> dict[str, str]:
-    try:
-        entries = await _result(future)
-    except KafkaException as error:
-        raise TopicsUnavailable(
-            f"topic settings cannot be read: {_text(error)}; grant DESCRIBE_CONFIGS"
-        ) from error
+async def _configs(client: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """All settings of the topics, by topic."""
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    async with asyncio.timeout(_VISIBLE_TIMEOUT_S):
+        while True:
+            futures = client.describe_configs(resources, request_timeout=_CALL_TIMEOUT_S)
+            try:
+                return {each.name: _values(await _result(futures[each])) for each in resources}
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise TopicsUnavailable(
+                        f"topic settings cannot be read: {_text(error)}; grant DESCRIBE_CONFIGS"
+                    ) from error
+            await asyncio.sleep(_VISIBLE_STEP_S)  # a new topic, and this broker is the last to know
+
+
+def _values(entries: dict[str, Any]) -> dict[str, str]:
     return {name: entry.value for name, entry in entries.items()}
+
+
+async def _make_safe(
+    client: AdminClient,
+    created: Sequence[str],
+    cluster: Cluster,
+    configs: dict[str, dict[str, str]],
+) -> None:
+    """Where the brokers chose the number of copies, only now it is known what belongs to it."""
+    for name in created:
+        copies = cluster.topics[name].copies
+        if not has_low_least(configs[name], copies=copies):
+            continue
+        safe = safe_config(copies)
+        entries = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in safe.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        (future,) = client.incremental_alter_configs(
+            [resource], request_timeout=_CALL_TIMEOUT_S
+        ).values()
+        try:
+            await _result(future)
+        except KafkaException:
+            continue  # without the right to, it stays a difference in the report
+        configs[name] |= safe
 
 
 async def _result(future: Future[Any]) -> Any:
@@ -187,8 +219,9 @@ async def _result(future: Future[Any]) -> Any:
         return await asyncio.wrap_future(future)
 
 
-def _normal(value: str | None) -> list[str]:
-    return sorted((value or "").split(","))
+def _shown(replication: int) -> str:
+    decided = replication == _BROKERS_DECIDE
+    return "the brokers' default.replication.factor" if decided else str(replication)
 
 
 def _text(error: KafkaException) -> str:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import orjson
 import typer
-from penstock_kit.settings import KafkaSettings, RedisSettings
+from penstock_kit.settings import Group, KafkaSettings, RedisSettings
 from penstock_kit.tasks import TaskCatalog, load_tasks
 from penstock_kit.webhooks.settings import WebhookSettings
+from pydantic import ValidationError
 
 from penstock.dev.endpoints import DevJson, read_dev_json
 from penstock.dev.paths import StackPaths, find_stack
-from penstock.errors import NoStack
+from penstock.errors import NoStack, WrongUse
 
 __all__ = [
     "DataOption",
@@ -34,7 +36,10 @@ GatewayOption = Annotated[
 ]
 NotifierOption = Annotated[
     str | None,
-    typer.Option("--notifier", help="ws(s)://host:port; default $PENSTOCK_CLIENT__NOTIFIER."),
+    typer.Option(
+        "--notifier",
+        help="ws(s)://host:port, with or without /v1/socket; default $PENSTOCK_CLIENT__NOTIFIER.",
+    ),
 ]
 KeyOption = Annotated[
     str | None,
@@ -90,21 +95,28 @@ class Target:
         return found or self._of_stack("an API key", "--key").api_key
 
     @property
+    def names_kafka(self) -> bool:
+        """Whether an option or the environment says where Kafka is."""
+        return bool(self._bootstrap)
+
+    @property
     def kafka(self) -> KafkaSettings:
-        """The brokers, with the security settings of `PENSTOCK_KAFKA__SECURITY`."""
-        bootstrap = self.given_kafka or os.environ.get("PENSTOCK_KAFKA__BOOTSTRAP")
-        if bootstrap is None:
+        """The brokers, with `PENSTOCK_KAFKA__SECURITY` and `PENSTOCK_KAFKA__REPLICATION`."""
+        if not self._bootstrap:
             return KafkaSettings(bootstrap=self._of_stack("Kafka", "--kafka").kafka)
-        security = orjson.loads(os.environ.get("PENSTOCK_KAFKA__SECURITY", "{}"))
-        return KafkaSettings(bootstrap=bootstrap, security=security)
+        given = _variables("KAFKA", ("security", "replication"))
+        return _checked(KafkaSettings, "KAFKA", {**given, "bootstrap": self._bootstrap})
+
+    @property
+    def _bootstrap(self) -> str | None:
+        return self.given_kafka or os.environ.get("PENSTOCK_KAFKA__BOOTSTRAP")
 
     @property
     def redis(self) -> RedisSettings:
         """The job table."""
         url = os.environ.get("PENSTOCK_REDIS__URL")
-        return RedisSettings.model_validate(
-            {"url": url or self._of_stack("Redis", "$PENSTOCK_REDIS__URL").redis}
-        )
+        url = url or self._of_stack("Redis", "$PENSTOCK_REDIS__URL").redis
+        return _checked(RedisSettings, "REDIS", {"url": url})
 
     @property
     def id_secret(self) -> bytes:
@@ -116,14 +128,10 @@ class Target:
     @property
     def webhooks(self) -> WebhookSettings:
         """Which addresses may be webhook endpoints: as the services read it, else the stack's."""
-        found = {
-            name: orjson.loads(text) if text[:1] in "[{" else text
-            for name in WebhookSettings.model_fields
-            if (text := os.environ.get(f"PENSTOCK_WEBHOOKS__{name.upper()}")) is not None
-        }
+        found = _variables("WEBHOOKS", WebhookSettings.model_fields)
         if not found and "PENSTOCK_KAFKA__BOOTSTRAP" not in os.environ and self.dev is not None:
             found = {"allow_loopback": True}
-        return WebhookSettings.model_validate(found)
+        return _checked(WebhookSettings, "WEBHOOKS", found)
 
     @property
     def verify_producers(self) -> bool:
@@ -148,3 +156,35 @@ class Target:
                 f"start one with `penstock dev up`, or give {option}"
             )
         return self.dev
+
+
+G = TypeVar("G", bound=Group)
+
+
+def _variables(group: str, members: Iterable[str]) -> dict[str, Any]:
+    """The members of a settings group that the environment gives; lists and maps are JSON."""
+    return {
+        member: _read(name, text)
+        for member in members
+        if (text := os.environ.get(name := f"PENSTOCK_{group}__{member.upper()}")) is not None
+    }
+
+
+def _read(name: str, text: str) -> Any:
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise WrongUse(f"{name} is no JSON ({error}); correct it, or unset it") from error
+
+
+def _checked(kind: type[G], group: str, members: Mapping[str, Any]) -> G:
+    try:
+        return kind.model_validate(members)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)[0]
+        name = "__".join((f"PENSTOCK_{group}", *map(str, found["loc"]))).upper()
+        said = found["msg"].removeprefix("Value error, ")
+        fix = "" if "; " in said else "; correct it: lists and maps are written as JSON"
+        raise WrongUse(f"{name}: {said}{fix}") from error

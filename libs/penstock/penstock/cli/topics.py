@@ -18,7 +18,15 @@ __all__ = ["apply", "list_all", "show"]
 PartitionsOption = Annotated[
     int | None, typer.Option(min=1, help="For new topics, instead of the declared number.")
 ]
-ReplicationOption = Annotated[int, typer.Option(min=1, help="Copies of each new topic.")]
+ReplicationOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Copies of each new topic; default $PENSTOCK_KAFKA__REPLICATION, else the brokers'"
+        " default.replication.factor.",
+        show_default=False,
+    ),
+]
 
 
 def list_all(
@@ -44,7 +52,7 @@ def list_all(
 def apply(
     *,
     partitions: PartitionsOption = None,
-    replication: ReplicationOption = 1,
+    replication: ReplicationOption = None,
     kafka: KafkaOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -53,14 +61,10 @@ def apply(
     with failing_well(json=json):
         out = Out(json=json)
         target = Target(data=data, given_kafka=kafka)
-        report = asyncio.run(
-            ensure_topics(
-                target.kafka,
-                target.tasks.topics(),
-                partitions=partitions,
-                replication=replication,
-            )
-        )
+        settings = target.kafka
+        if replication is not None:
+            settings = settings.model_copy(update={"replication": replication})
+        report = asyncio.run(ensure_topics(settings, target.tasks.topics(), partitions=partitions))
         differences = [
             {"topic": d.topic, "name": d.name, "declared": d.declared, "actual": d.actual}
             for d in report.differences

@@ -28,6 +28,7 @@ from penstock.cli.dlq_options import (
 from penstock.cli.dlq_rows import Rows
 from penstock.cli.target import DataOption, JsonOption, KafkaOption, Target
 from penstock.cli.visible import visible
+from penstock.errors import WrongUse
 from penstock.operating.dlq.box import DeadLetterBox, Selection
 from penstock.operating.dlq.letters import Letter, LetterFilter
 
@@ -89,9 +90,18 @@ def show(
         box = box_of(Target(data=data, given_kafka=kafka))
         found, resolution = asyncio.run(box.find(place))
         if save is not None:
-            save.write_bytes(found.record.value or b"")
+            _save(save, found.record.value or b"")
         out.document(_whole_document(found, resolution))
         _say_whole(out, found, resolution)
+
+
+def _save(path: Path, value: bytes) -> None:
+    try:
+        path.write_bytes(value)
+    except OSError as error:
+        raise WrongUse(
+            f"{path} cannot be written: {error.strerror}; name another --save"
+        ) from error
 
 
 async def _list(box: DeadLetterBox, wanted: LetterFilter, limit: int | None, out: Out) -> None:

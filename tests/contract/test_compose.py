@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import yaml
 from llm_worker.providers_file import load_providers
 from penstock_kit.settings import load_settings
+from pydantic import BaseModel
 
 from docs.render_settings import SERVICES, settings_class
 
@@ -69,6 +71,36 @@ def test_service_reads_its_settings(
     assert settings.grace_period.total_seconds() <= granted
 
 
+@pytest.mark.parametrize("name", [name for name in OURS if name != "model"])
+def test_every_file_that_is_read_is_mounted(
+    stack: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = stack["services"][name]
+    environment = _environment(service)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+
+    if name in SERVICES:
+        read = set(_files_of(load_settings(settings_class(name))))
+    else:  # the command line reads no file of a service
+        read = {environment["PENSTOCK_TASKS_FILE"]}
+
+    assert read <= {volume.split(":")[1] for volume in service["volumes"]}
+
+
+def test_gateway_counts_itself_and_spools_on_the_volume(stack: dict[str, Any]) -> None:
+    gateway = stack["services"]["gateway"]
+    environment = _environment(gateway)
+    on_disk = [volume.split(":")[1] for volume in gateway["volumes"] if volume[0] not in "./"]
+
+    assert environment["PENSTOCK_GATEWAY__GATEWAYS"] == "1"
+    assert environment["PENSTOCK_GATEWAY__SPOOL_FOLDER"] in on_disk
+
+
+def test_topics_have_as_many_copies_as_there_are_brokers(stack: dict[str, Any]) -> None:
+    assert _environment(stack["services"]["topics"])["PENSTOCK_KAFKA__REPLICATION"] == "1"
+
+
 def test_references_lead_somewhere(stack: dict[str, Any]) -> None:
     for service in stack["services"].values():
         assert set(service.get("depends_on", ())) <= set(stack["services"])
@@ -115,6 +147,14 @@ def test_example_of_the_env_file_names_every_variable() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
 
     assert {line.partition("=")[0] for line in lines if line and line[0] != "#"} == used
+
+
+def _files_of(settings: BaseModel) -> Iterator[str]:
+    for _, value in settings:
+        if isinstance(value, BaseModel):
+            yield from _files_of(value)
+        elif isinstance(value, Path) and value.is_relative_to("/etc/penstock"):
+            yield str(value)
 
 
 def _environment(service: dict[str, Any]) -> dict[str, str]:

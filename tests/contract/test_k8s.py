@@ -64,6 +64,33 @@ def test_service_reads_its_settings_from_config_map_and_secret(
     assert (settings.admin.host, settings.auth.verify_producers) == ("0.0.0.0", True)  # noqa: S104 - probes come from outside the pod
 
 
+def test_least_number_of_gateways_is_that_of_the_scaler(rendered: Rendered) -> None:
+    environment = rendered.environment("gateway", secret=SECRET)
+    scaler = rendered.of_kind("HorizontalPodAutoscaler")["gateway"]["spec"]
+
+    assert int(environment["PENSTOCK_GATEWAY__GATEWAYS"]) == scaler["minReplicas"]
+
+
+def test_settings_of_containers_are_those_that_no_overlay_needs_to_change(
+    rendered: Rendered,
+) -> None:
+    """A container's own `env` wins over the ConfigMap, where overlays set what is theirs."""
+    own = {
+        each["name"]
+        for pod in rendered.pods().values()
+        for container in pod["containers"]
+        for each in container.get("env", ())
+    }
+
+    assert own == {
+        "PENSTOCK_INSTANCE",
+        "PENSTOCK_GRACE_PERIOD",
+        "PENSTOCK_DRAIN_TIMEOUT",
+        "PENSTOCK_CLIENT__GATEWAY",
+        "PENSTOCK_CLIENT__NOTIFIER",
+    }
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_drain_fits_into_the_grace_period(rendered: Rendered, service: str) -> None:
     pod = rendered.pods()[service]
@@ -224,6 +251,15 @@ def test_topics_are_applied_by_a_job(rendered: Rendered) -> None:
     (container,) = rendered.pods()["topics"]["containers"]
 
     assert container["args"][:2] == ["topics", "apply"]
+    assert not any("replication" in arg for arg in container["args"]), "the toolbox has no such arg"
+
+
+@pytest.mark.parametrize("command", ["topics", "toolbox"])
+def test_topics_get_the_copies_of_the_config_map(rendered: Rendered, command: str) -> None:
+    environment = rendered.environment(command, secret=SECRET)
+
+    copies = 3 if rendered.name == "k8s/base" else 1
+    assert environment["PENSTOCK_KAFKA__REPLICATION"] == str(copies)
 
 
 def test_local_overlay_fits_on_two_cores_during_a_rollout(local: Rendered) -> None:

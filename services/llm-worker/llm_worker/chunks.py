@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from llm_worker.calls import CallPlaces
 from llm_worker.errors import Permanent, Transient
 from llm_worker.ports import Batch, Finish, Piece, Tokens
 
@@ -39,6 +40,7 @@ class ChunkReader:
         self._max_pieces = max_pieces
         self._rest = bytearray()
         self._finished: set[int] = set()
+        self._places: dict[int, CallPlaces] = {}
         self.bytes_read = 0
         self.pieces_read = 0
         self.is_done = False
@@ -122,19 +124,18 @@ class ChunkReader:
         if refusal:
             batch.append(Piece("refusal", index, _string(refusal)))
             self.pieces_read += 1
-        for call in delta.get("tool_calls") or ():
-            function = call.get("function") or {}
-            batch.append(
-                Piece(
-                    "tool_call",
-                    index,
-                    _string(function.get("arguments") or ""),
-                    int(call.get("index") or 0),
-                    call.get("id"),
-                    function.get("name"),
-                )
-            )
-            self.pieces_read += 1
+        calls = delta.get("tool_calls")
+        if calls:
+            places = self._places.setdefault(index, CallPlaces())
+            batch += [_call_piece(index, call, places) for call in calls]
+            self.pieces_read += len(calls)
+
+
+def _call_piece(choice: int, call: dict[str, Any], places: CallPlaces) -> Piece:
+    function = call.get("function") or {}
+    id_, name, told = call.get("id") or None, function.get("name") or None, call.get("index")
+    place = places.of(None if told is None else int(told), id_, name)
+    return Piece("tool_call", choice, _string(function.get("arguments") or ""), place, id_, name)
 
 
 def _string(value: Any) -> str:

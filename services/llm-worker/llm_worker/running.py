@@ -20,7 +20,7 @@ from llm_worker.assembly import Answer
 from llm_worker.billing import Bill
 from llm_worker.coalescing import Coalescer, DeltaPace, Unheard
 from llm_worker.dialogue import messages_for, next_state
-from llm_worker.errors import BadAnswer, ProviderFault
+from llm_worker.errors import BadAnswer, ProviderFault, Transient
 from llm_worker.formats import generated, repair_request
 from llm_worker.metrics import LlmMetrics
 from llm_worker.ports import Batch, Call, Conversations, PriceTable, Provider
@@ -201,10 +201,11 @@ class JobRun:
         choices = answer.choices()
         output: Output
         if self._prompt.generate is None:
+            _require(choices, provider)
             output = ChatOutput(choices=choices)
         else:
             output = generated(self._prompt.generate, _only(choices))
-        if request.request.conversation is not None and choices:
+        if request.request.conversation is not None:
             state = next_state(
                 request,
                 self._prompt,
@@ -218,6 +219,15 @@ class JobRun:
         usage = self._bill.usage()
         await job.insist(
             lambda: job.emitter.completed(output, usage=usage, model=alias, provider=provider)
+        )
+
+
+def _require(choices: list[Any], provider: str) -> None:
+    if not choices:
+        raise Transient(
+            f"provider {provider!r} ended its answer without a choice; the job is tried again",
+            code="answer_empty",
+            was_charged=True,
         )
 
 

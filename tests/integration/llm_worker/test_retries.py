@@ -311,3 +311,14 @@ async def test_surprise_is_tried_again_and_then_told_and_dead_lettered(
     assert rig.server.journal.calls == 0
     [dead] = rig.dead()
     assert (dead["penstock_dead_reason"], dead["penstock_dead_detail"]) == ("failure", "KeyError")
+
+
+async def test_answer_without_a_choice_is_tried_again(tmp_path: Path) -> None:
+    async with llm_rig(tmp_path, retry=QUICK) as rig:
+        once, always = await rig.chat("a [[mute=1;times=1]]"), await rig.chat("b [[mute=1]]")
+        events, failed = await rig.ended(once), await rig.ended(always)
+
+    assert types(events) == ["started", "retrying", "started", "completed"]
+    assert events[1]["error"]["code"] == "answer_empty"
+    assert failed[-1]["type"] == "failed"
+    assert failed[-1]["error"]["code"] == "answer_empty"

@@ -107,9 +107,9 @@ class Answer:
 
 def make_answer(script: Script, request: dict[str, Any], *, number: int, earlier: int) -> Answer:
     """The answer to a request; `earlier` is how many calls of the same job came before."""
-    pieces = _pieces(script, request, earlier)
+    pieces = () if script.mute else _pieces(script, request, earlier)
     prompt = prompt_tokens(request)
-    choices = int(request.get("n") or 1)
+    choices = 0 if script.mute else int(request.get("n") or 1)
     reasoning = min(script.reasoning, len(pieces))
     usage = {
         "prompt_tokens": prompt,

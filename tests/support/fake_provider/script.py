@@ -47,6 +47,7 @@ class Script:
         flood_bytes: send this many bytes of tokens as fast as the reader takes them.
         huge_bytes: one token of this many bytes comes first.
         line_bytes: one line of this many bytes without an end comes first.
+        mute: 1 = the answer has no choice: usage and `[DONE]` alone.
         tools: how many tool calls the answer makes (instead of content).
         reasoning: how many reasoning tokens come first.
         refusal: 1 = the content is a refusal.
@@ -74,6 +75,7 @@ class Script:
     flood_bytes: int = 0
     huge_bytes: int = 0
     line_bytes: int = 0
+    mute: int = 0
     tools: int = 0
     reasoning: int = 0
     refusal: int = 0
@@ -120,6 +122,7 @@ _FAULTS = (
     "flood_bytes",
     "huge_bytes",
     "line_bytes",
+    "mute",
 )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "IngestOutput",
     "JobError",
     "Output",
+    "OutputSpan",
     "ReasoningDelta",
     "RefusalDelta",
     "SearchHit",
@@ -140,6 +141,14 @@ class ToolCall(Fact):
     arguments: str
 
 
+class OutputSpan(Fact):
+    """A stretch of a choice's output; tool calls are each told once, where they begin."""
+
+    type: Literal["text", "reasoning", "refusal", "tool_call"]
+    length: int = Field(default=0, ge=0, description="Unicode characters; 0 of a tool call.")
+    logprobs: int = Field(default=0, ge=0, description="Entries of `logprobs` that belong to it.")
+
+
 class Choice(Fact):
     """One complete answer of a chat."""
 
@@ -151,6 +160,10 @@ class Choice(Fact):
     tool_calls: list[ToolCall] = Field(default_factory=list)
     finish_reason: str = Field(
         description="stop, length, tool_calls, content_filter, or as the provider says."
+    )
+    order: list[OutputSpan] | None = Field(
+        default=None,
+        description="How the output came, where that was not reasoning, text, refusal, tool calls.",
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from penstock_contracts.parts import Choice, ToolCall, Usage
+from penstock_contracts.parts import Choice, OutputSpan, ToolCall, Usage
 
 from llm_worker.ports import Batch, Finish, Piece, Tokens
 
@@ -14,13 +14,24 @@ __all__ = ["Answer", "estimated_tokens"]
 
 _CHARS_PER_TOKEN = 4
 """The usual rule of thumb for English; only used where the provider sent no usage."""
+_USUAL = ("reasoning", "text", "refusal", "tool_call")
+"""The order in which models speak; of a choice that kept it, nothing more is said."""
 
 
 @dataclass(slots=True)
 class _Tool:
-    id: str | None = None
+    id: str
+    """As it was told with the first piece: clients know the call by it, so a later one is void."""
     name: str | None = None
     arguments: list[str] = field(default_factory=list)
+
+
+class _Begin(NamedTuple):
+    """Where a stretch of output begins, in the pieces of its kind and in the log probabilities."""
+
+    kind: str
+    piece: int
+    logprob: int
 
 
 @dataclass(slots=True)
@@ -30,7 +41,24 @@ class _Choice:
     refusal: list[str] = field(default_factory=list)
     logprobs: list[Any] = field(default_factory=list)
     tools: dict[int, _Tool] = field(default_factory=dict)
+    begins: list[_Begin] = field(default_factory=list)
     finish_reason: str | None = None
+
+    def pieces(self, kind: str) -> list[str]:
+        """The texts of a kind; of tool calls, which have their own, none."""
+        if kind == "text":
+            return self.texts
+        return {"reasoning": self.reasoning, "refusal": self.refusal}.get(kind, [])
+
+    def speaks(self, piece: Piece) -> None:
+        """Note where a stretch of another kind begins, or another tool call."""
+        if piece.kind == "tool_call":
+            is_new = piece.place not in self.tools
+        else:
+            is_new = not self.begins or self.begins[-1].kind != piece.kind
+        if is_new:
+            begin = _Begin(piece.kind, len(self.pieces(piece.kind)), len(self.logprobs))
+            self.begins.append(begin)
 
 
 class Answer:
@@ -87,6 +115,7 @@ class Answer:
         self._pieces += 1
         self._chars += len(piece.text)
         choice = self._choice(piece.choice)
+        choice.speaks(piece)
         if piece.kind == "text":
             choice.texts.append(piece.text)
             if piece.logprobs:
@@ -96,8 +125,7 @@ class Answer:
         elif piece.kind == "refusal":
             choice.refusal.append(piece.text)
         else:
-            tool = choice.tools.setdefault(piece.place, _Tool())
-            tool.id = tool.id or piece.id
+            tool = choice.tools.setdefault(piece.place, _Tool(piece.id or f"call_{piece.place}"))
             tool.name = tool.name or piece.name
             tool.arguments.append(piece.text)
 
@@ -115,10 +143,8 @@ def _length(content: Any) -> int:
 
 def _finished(index: int, choice: _Choice) -> Choice:
     tools = [
-        ToolCall(
-            id=tool.id or f"call_{place}", name=tool.name or "", arguments="".join(tool.arguments)
-        )
-        for place, tool in sorted(choice.tools.items())
+        ToolCall(id=tool.id, name=tool.name or "", arguments="".join(tool.arguments))
+        for _, tool in sorted(choice.tools.items())
     ]
     return Choice(
         index=index,
@@ -128,4 +154,26 @@ def _finished(index: int, choice: _Choice) -> Choice:
         logprobs=choice.logprobs or None,
         tool_calls=tools,
         finish_reason=choice.finish_reason or "stop",
+        order=_order(choice),
     )
+
+
+def _order(choice: _Choice) -> list[OutputSpan] | None:
+    """How the output came; None: in the usual order, each kind in one stretch."""
+    kinds = [begin.kind for begin in choice.begins if begin.kind != "tool_call"]
+    is_once = len(set(kinds)) == len(kinds)
+    ranks = [_USUAL.index(begin.kind) for begin in choice.begins]
+    if is_once and ranks == sorted(ranks):
+        return None
+    ends = {kind: len(choice.pieces(kind)) for kind in _USUAL}
+    last_logprob = len(choice.logprobs)
+    spans: list[OutputSpan] = []
+    for kind, piece, logprob in reversed(choice.begins):
+        length = sum(map(len, choice.pieces(kind)[piece : ends[kind]]))
+        ends[kind] = piece
+        entries = last_logprob - logprob if kind == "text" else 0
+        last_logprob = logprob
+        spans.append(
+            OutputSpan.model_validate({"type": kind, "length": length, "logprobs": entries})
+        )
+    return spans[::-1]

@@ -121,6 +121,23 @@ async def test_stream_when_tools_are_called_passes_their_pieces_on(bench: Gatewa
     assert {"reasoning_content": "hm"} in deltas
 
 
+async def test_stream_when_a_function_is_named_late_passes_the_name_on(bench: GatewayBench) -> None:
+    call, job = await begun(bench, STREAM)
+
+    worker = Worker(bench, job)
+    worker.starts()
+    worker.says(ToolCallDelta(index=0, id="a", arguments="{"))
+    worker.says(ToolCallDelta(index=0, name="now", arguments="}"))
+    calls = [ToolCall(id="a", name="now", arguments="{}")]
+    worker.completes(choices=[Choice(index=0, tool_calls=calls, finish_reason="tool_calls")])
+    chunks = chunks_of(await call.end())
+
+    told = [one["choices"][0]["delta"].get("tool_calls") for one in chunks]
+    functions = [calls[0]["function"] for calls in told if calls]
+    assert "".join(one.get("name", "") for one in functions) == "now"
+    assert "".join(one["arguments"] for one in functions) == "{}"
+
+
 async def test_stream_when_a_retry_says_the_same_goes_on_where_it_was(bench: GatewayBench) -> None:
     call, job = await begun(bench, STREAM)
     first = Worker(bench, job)

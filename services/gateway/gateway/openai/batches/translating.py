@@ -24,6 +24,7 @@ from gateway.openai.object_ids import object_id
 from gateway.openai.responses.asked import ResponseAsks
 from gateway.openai.responses.events import outcome_of
 from gateway.openai.responses.objects import ResponseFacts, output_of_choice, response_object
+from gateway.openai.responses.results import first_choice
 from gateway.openai.running import Came
 
 __all__ = [
@@ -144,7 +145,7 @@ def retell_responses(asks: ResponseAsks) -> Understand:
 def _response_job(ask: Ask, echo: dict[str, Any]) -> LineJob:
     def tell(job: str, created_at: datetime, ending: Ending) -> dict[str, Any]:
         facts = ResponseFacts(job=job, created_at=int(created_at.timestamp()), echo=echo)
-        choice = ending.completed_output()["choices"][0]
+        choice = first_choice(ending.completed_output())
         outcome = outcome_of(ending, items=output_of_choice(job, choice))
         return response_object(facts, outcome)
 

@@ -136,6 +136,8 @@ class ChatChunks:
             call |= {"id": delta.get("id") or f"call_{index}", "type": "function"}
             function["name"] = name or ""
             self._names[key] = name
+        elif name and not self._names[key]:
+            function["name"] = self._names[key] = name  # some providers tell it late
         elif name is not None and name != self._names[key]:
             raise stream_reset()
         fresh = self._sent.fresh(key, delta.get("arguments") or "")

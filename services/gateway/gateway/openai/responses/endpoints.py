@@ -29,6 +29,7 @@ from gateway.openai.responses.objects import (
 )
 from gateway.openai.responses.parameters import asked_number, asks_for_stream
 from gateway.openai.responses.readers import Readers
+from gateway.openai.responses.results import first_choice
 from gateway.openai.responses.streams import ResponseStreams
 from gateway.openai.running import Came, Runner
 from gateway.openai.under_way import Running
@@ -188,7 +189,7 @@ def _outcome(facts: ResponseFacts, ending: Ending | None) -> Outcome:
         return Outcome(status="queued" if facts.is_background else "in_progress")
     items: list[dict[str, Any]] = []
     if ending.status == "completed":
-        items = output_of_choice(facts.job, ending.completed_output()["choices"][0])
+        items = output_of_choice(facts.job, first_choice(ending.completed_output()))
     return outcome_of(ending, items=items)
 
 

@@ -29,6 +29,7 @@ from gateway.openai.responses.objects import (
     response_object,
 )
 from gateway.openai.responses.repeating import Repeat, already_shown, verdict
+from gateway.openai.responses.results import first_choice
 from gateway.openai.responses.showing import payload_of
 from gateway.openai.responses.steps import AttemptSteps, Item, OtherwiseError, Step
 from gateway.ports import StreamEvent
@@ -98,7 +99,7 @@ class ResponseEvents:
         events: list[Event] = []
         if ending.status == "completed" and ending.output is not None:
             events += self._run()
-            events += self._complete(_first_choice(ending.output))
+            events += self._complete(first_choice(ending.output))
         items = [self._shown_object(item) for item in self._steps.items]
         outcome = outcome_of(ending, items=items)
         number = self._steps.number if self._is_running else self._running_number
@@ -217,7 +218,7 @@ class ResponseEvents:
 def outcome_of(ending: Ending, *, items: list[dict[str, Any]]) -> Outcome:
     """How a response ended; `items` are its output where it completed."""
     if ending.status == "completed" and ending.output is not None:
-        reason = incomplete_reason(_first_choice(ending.output).get("finish_reason"))
+        reason = incomplete_reason(first_choice(ending.output).get("finish_reason"))
         return Outcome(
             status="completed" if reason is None else "incomplete",
             output=items,
@@ -258,8 +259,3 @@ def _beyond(step: Step, known: AttemptSteps) -> Step:
     so_far = sum(map(len, step.item.parts[step.part].texts))
     text = step.text[len(step.text) - (so_far - said) :]
     return Step(step.number, known.number, "delta", step.item, step.part, text)
-
-
-def _first_choice(output: Mapping[str, Any]) -> Mapping[str, Any]:
-    choice: Mapping[str, Any] = output["choices"][0]
-    return choice

@@ -27,6 +27,7 @@ from gateway.openai.responses.objects import (
     output_of_choice,
     response_object,
 )
+from gateway.openai.responses.results import first_choice
 from gateway.ports import Blobs
 from gateway.status import JobReader, table_unavailable
 
@@ -141,7 +142,7 @@ class ResponseLookup:
         ending = await self._ending(state)
         items = []
         if ending.status == "completed":
-            items = output_of_choice(state.job, ending.completed_output()["choices"][0])
+            items = output_of_choice(state.job, first_choice(ending.completed_output()))
         return outcome_of(ending, items=items)
 
     async def choice(self, found: Found) -> Mapping[str, Any] | None:
@@ -152,9 +153,7 @@ class ResponseLookup:
         """
         if found.state.status.value != "completed":
             return None
-        output = (await self._ending(found.state)).completed_output()
-        choice: Mapping[str, Any] = output["choices"][0]
-        return choice
+        return first_choice((await self._ending(found.state)).completed_output())
 
     async def messages(self, found: Found) -> list[dict[str, Any]]:
         """The messages that were sent to the model.

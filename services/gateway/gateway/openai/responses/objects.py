@@ -128,11 +128,6 @@ def output_of_choice(job: str, choice: Mapping[str, Any]) -> list[dict[str, Any]
     steps = AttemptSteps(0)
     for _ in steps.complete(choice):
         pass
-    logprobs = choice.get("logprobs")
-    for item in steps.items:
-        for part in item.parts:
-            if part.type == "output_text":
-                part.logprobs = list(logprobs or ())
     return [item_object(item, item_id(job, item)) for item in steps.items]
 
 

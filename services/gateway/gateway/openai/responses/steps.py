@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from gateway.openai.responses.results import deltas_of
+
 __all__ = ["AttemptSteps", "Item", "ItemKind", "OtherwiseError", "Part", "Step", "StepKind"]
 
 ItemKind = Literal["reasoning", "message", "function_call"]
 StepKind = Literal["item_added", "part_added", "delta", "text_done", "part_done", "item_done"]
 
 _PARTS: Final = {"text": "output_text", "refusal": "refusal", "reasoning": "reasoning_text"}
-_MEMBERS: Final = (("reasoning", "reasoning"), ("text", "text"), ("refusal", "refusal"))
-"""Members of a result's choice, and the kinds of delta that they were put together from."""
 
 
 class OtherwiseError(Exception):
@@ -150,6 +150,8 @@ class AttemptSteps:
             item.call_id = delta.get("id") or f"call_{index}"
             item.parts.append(Part("arguments"))
             yield self._step("item_added", item)
+        # Some providers tell it late; the item has it when it is done.
+        item.name = item.name or delta.get("name") or ""
         if count:
             yield self._delta(item, delta.get("arguments") or "", count, ())
 
@@ -188,25 +190,39 @@ class AttemptSteps:
         return Step(number, number, kind, item, max(len(item.parts) - 1, 0))
 
     def _missing(self, choice: Mapping[str, Any]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for kind, member in _MEMBERS:
-            rest = _rest(self._said(_PARTS[kind]), choice.get(member) or "")
-            if rest:
-                found.append({"type": kind, "text": rest})
         calls = choice.get("tool_calls") or ()
         if any(index >= len(calls) for index in self._calls):
             raise OtherwiseError
-        for index, call in enumerate(calls):
-            known = self._calls.get(index)
-            rest = _rest("" if known is None else known.parts[0].text, call["arguments"])
-            if known is None or rest:
-                named = {"id": call["id"], "name": call["name"], "arguments": rest}
-                found.append({"type": "tool_call", "index": index, **named})
+        said = {kind: self._said(choice.get(kind) or "", part) for kind, part in _PARTS.items()}
+        told = self._logprobs()
+        found: list[dict[str, Any]] = []
+        for delta in deltas_of(choice):
+            if delta["type"] == "tool_call":
+                found += self._missing_of_call(delta)
+                continue
+            kind, text, logprobs = delta["type"], delta["text"], delta.get("logprobs") or ()
+            skipped, known = min(said[kind], len(text)), min(told, len(logprobs))
+            said[kind], told = said[kind] - skipped, told - known
+            if skipped < len(text):
+                found.append({**delta, "text": text[skipped:], "logprobs": logprobs[known:]})
         return found
 
-    def _said(self, part_type: str) -> str:
+    def _missing_of_call(self, delta: dict[str, Any]) -> list[dict[str, Any]]:
+        item = self._calls.get(delta["index"])
+        if item is None:
+            return [delta]
+        rest = _rest(item.parts[0].text, delta["arguments"])
+        is_named = item.name == delta["name"]
+        return [] if is_named and not rest else [{**delta, "arguments": rest}]
+
+    def _said(self, whole: str, part_type: str) -> int:
+        """How many characters of a text were said."""
         parts = (part for item in self.items for part in item.parts)
-        return "".join(part.text for part in parts if part.type == part_type)
+        said = "".join(part.text for part in parts if part.type == part_type)
+        return len(whole) - len(_rest(said, whole))
+
+    def _logprobs(self) -> int:
+        return sum(len(part.logprobs) for item in self.items for part in item.parts)
 
 
 def _rest(said: str, whole: str) -> str:

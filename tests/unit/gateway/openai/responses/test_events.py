@@ -13,6 +13,10 @@ from gateway.openai.responses.objects import output_of_choice
 from gateway.openai.responses.streams import Cut
 from hypothesis import given
 from hypothesis import strategies as st
+from llm_worker.assembly import Answer
+from llm_worker.ports import Piece
+from openai import omit
+from openai.lib.streaming.responses._responses import ResponseStreamState
 from openai.types.responses import Response, ResponseStreamEvent
 from penstock_contracts.parts import (
     Delta,
@@ -29,6 +33,9 @@ KNOWN = {
     get_args(model.model_fields["type"].annotation)[0]: TypeAdapter(model)
     for model in get_args(get_args(ResponseStreamEvent)[0])
 }
+
+
+LOGPROBS: list[Any] = [{"token": "a", "logprob": -0.1, "bytes": [97], "top_logprobs": []}]
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -58,17 +65,33 @@ def story_of(*pieces: Delta) -> ResponseStory:
 
 def result_of(pieces: list[Delta]) -> Ending:
     """The result that a worker makes of pieces."""
-    calls: dict[int, dict[str, str]] = {}
-    texts = {"text": "", "reasoning": "", "refusal": ""}
+    answer = Answer()
     for piece in pieces:
         if isinstance(piece, ToolCallDelta):
-            call = calls.setdefault(piece.index, {"id": "", "name": "", "arguments": ""})
-            call["id"] = call["id"] or piece.id or f"call_{piece.index}"
-            call["name"] = call["name"] or piece.name or ""
-            call["arguments"] += piece.arguments
-        else:
-            texts[piece.type] += piece.text
-    return completed(**texts, tool_calls=[calls[index] for index in sorted(calls)])
+            called = Piece("tool_call", 0, piece.arguments, piece.index, piece.id, piece.name)
+            answer.add([called])
+        elif piece.text:
+            logprobs = piece.logprobs if isinstance(piece, TextDelta) else None
+            answer.add([Piece(piece.type, 0, piece.text, logprobs=logprobs)])
+    choices = answer.choices()
+    return completed(**choices[0].model_dump(exclude_none=True) if choices else {})
+
+
+def ids_of_the_sdk(events: list[Event]) -> list[str | None]:
+    """Ids of the output that OpenAI's stream helper has in the end; it raises if it loses track."""
+    state = ResponseStreamState[None](input_tools=omit, text_format=omit)
+    for event in events:
+        known = KNOWN[event.payload["type"]]
+        state.handle_event(known.validate_python(dict(event.payload), strict=False))
+    assert state._completed_response is not None  # what `get_final_response` gives
+    return [getattr(item, "id", None) for item in state._completed_response.output]
+
+
+def done_items(events: list[Event]) -> list[tuple[int, dict[str, Any]]]:
+    """The items that a reader saw end, each with its place."""
+    done = "response.output_item.done"
+    found = [e.payload for e in events if e.payload["type"] == done]
+    return sorted((payload["output_index"], payload["item"]) for payload in found)
 
 
 def test_a_text_is_told_event_by_event() -> None:
@@ -97,9 +120,7 @@ def test_a_text_is_told_event_by_event() -> None:
 def test_every_event_is_what_the_sdk_knows() -> None:
     pieces: list[Delta] = [
         ReasoningDelta(text="hm"),
-        TextDelta(
-            text="a", logprobs=[{"token": "a", "logprob": -0.1, "bytes": [97], "top_logprobs": []}]
-        ),
+        TextDelta(text="a", logprobs=LOGPROBS),
         RefusalDelta(text="no"),
         ToolCallDelta(index=0, id="c1", name="f"),
         ToolCallDelta(index=0, arguments="{}"),
@@ -110,6 +131,51 @@ def test_every_event_is_what_the_sdk_knows() -> None:
     for event in events:
         KNOWN[event.payload["type"]].validate_python(dict(event.payload), strict=False)
     Response.model_validate(events[-1].payload["response"])
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [ToolCallDelta(index=0, id="c", name="f", arguments="{}"), TextDelta(text="a")],
+        [
+            ReasoningDelta(text="1"),
+            TextDelta(text="2"),
+            ReasoningDelta(text="3"),
+            TextDelta(text="4"),
+        ],
+        [TextDelta(text="a"), RefusalDelta(text="no"), TextDelta(text="b")],
+        [
+            ToolCallDelta(index=0, id="c", arguments="{"),
+            ToolCallDelta(index=0, name="f", arguments="}"),
+        ],
+        [ToolCallDelta(index=0, arguments="{"), ToolCallDelta(index=0, id="late", name="f")],
+        [
+            TextDelta(text="a", logprobs=LOGPROBS),
+            ToolCallDelta(index=0, id="c", name="f", arguments="{}"),
+            TextDelta(text="b", logprobs=LOGPROBS),
+        ],
+    ],
+    ids=["text last", "thinks twice", "refuses between", "name late", "id late", "logprobs"],
+)
+def test_end_of_the_stream_get_and_the_items_seen_are_the_same(pieces: list[Delta]) -> None:
+    ending = result_of(pieces)
+
+    events = read(story_of(*pieces).events, ending)
+    told_whole = read(story_of().events, ending)
+
+    assert ending.output is not None
+    fetched = output_of_choice(JOB, ending.output["choices"][0])
+    assert done_items(events) == list(enumerate(fetched))
+    assert done_items(told_whole) == list(enumerate(fetched))
+    assert events[-1].payload["response"]["output"] == fetched
+    assert ids_of_the_sdk(events) == [item["id"] for item in fetched]
+
+
+def test_answer_of_old_without_a_choice_is_an_empty_message() -> None:
+    events = read(story_of().events, Ending(status="completed", output={"choices": []}))
+
+    assert kinds(events)[-1] == "completed"
+    assert events[-1].payload["response"]["output"][0]["content"][0]["text"] == ""
 
 
 def test_bytes_are_server_sent_events_with_their_numbers_as_ids() -> None:
@@ -207,6 +273,37 @@ PIECES: st.SearchStrategy[Delta] = st.one_of(
 )
 
 
+def as_workers_send_them(pieces: list[Delta]) -> list[Delta]:
+    """The same with calls numbered as they begin, and named where they do."""
+    places: dict[int, int] = {}
+    sent: list[Delta] = []
+    for piece in pieces:
+        if not isinstance(piece, ToolCallDelta):
+            sent.append(piece)
+            continue
+        is_new = piece.index not in places
+        place = places.setdefault(piece.index, len(places))
+        named = {"id": f"c{place}", "name": "f"} if is_new else {}
+        sent.append(piece.model_copy(update={"index": place, **named}))
+    return sent
+
+
+@given(st.lists(PIECES, max_size=8), st.integers(0, 8))
+def test_whoever_saw_how_much_has_in_the_end_what_get_gives(
+    drawn: list[Delta], missed: int
+) -> None:
+    pieces = as_workers_send_them(drawn)
+    ending = result_of(pieces)
+
+    events = read(story_of(*pieces[: max(len(pieces) - missed, 0)]).events, ending)
+
+    assert ending.output is not None
+    fetched = output_of_choice(JOB, ending.output["choices"][0])
+    assert done_items(events) == list(enumerate(fetched))
+    assert events[-1].payload["response"]["output"] == fetched
+    assert ids_of_the_sdk(events) == [item["id"] for item in fetched]
+
+
 @st.composite
 def stories(draw: st.DrawFn) -> tuple[ResponseStory, Ending]:
     """A job of up to three attempts; the later ones may say again what was said."""
@@ -219,18 +316,9 @@ def stories(draw: st.DrawFn) -> tuple[ResponseStory, Ending]:
         again = draw(st.booleans())
         kept = pieces[: draw(st.integers(0, len(pieces)))] if again else []
         pieces = [*kept, *draw(st.lists(PIECES, max_size=6))]
-        seen: set[int] = set()
-        for place, piece in enumerate(pieces):
-            if isinstance(piece, ToolCallDelta) and piece.index not in seen:
-                named = {"id": f"c{piece.index}", "name": "f"}
-                pieces[place] = piece.model_copy(update=named)
-                seen.add(piece.index)
+        pieces = as_workers_send_them(pieces)
         for piece in pieces:
             story.says(piece)
-    calls = {piece.index for piece in pieces if isinstance(piece, ToolCallDelta)}
-    if calls == {1}:
-        pieces = [p for p in pieces if not isinstance(p, ToolCallDelta)]
-        return draw(stories())
     return story, result_of(pieces)
 
 

@@ -43,6 +43,11 @@ class JoinedStream(Protocol):
     """A stream that was joined: what came before, then live events into the sink until `close`."""
 
     @property
+    def recovered(self) -> bool:
+        """Whether nothing is missing; a snapshot without output may stand for some otherwise."""
+        ...
+
+    @property
     def snapshot(self) -> Snapshot | None:
         """What stands for events that cannot be replayed; None if the backlog is gap-free."""
         ...

@@ -26,9 +26,14 @@ class FeedLimits:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotItem:
-    """Stands for all events up to its position: it replaces the output of the attempt so far."""
+    """Stands for all events up to its position: it replaces the output of the attempt so far.
+
+    Attributes:
+        recovered: False: if it holds no output, there may have been some that is no longer kept.
+    """
 
     snapshot: Snapshot
+    recovered: bool = True
     type: str = "snapshot"
     value: bytes = b""
 
@@ -81,7 +86,7 @@ class Feed:
         self._joined = joined
         first: list[StreamEvent | SnapshotItem] = [*joined.backlog]
         if joined.snapshot is not None:
-            first.insert(0, SnapshotItem(joined.snapshot))
+            first.insert(0, SnapshotItem(joined.snapshot, recovered=joined.recovered))
         self._first = first
 
     async def take(self, timeout_s: float) -> list[StreamEvent | SnapshotItem]:
@@ -140,7 +145,9 @@ class _Sink:
     def __call__(self, item: StreamEvent | Snapshot) -> None:
         if not self._with_deltas and item.type == "delta":
             return  # whoever waits for the end is not woken for every token
-        self._mailbox.put(SnapshotItem(item) if isinstance(item, Snapshot) else item)
+        if isinstance(item, Snapshot):
+            item = SnapshotItem(item, recovered=False)  # so streams say that events were lost
+        self._mailbox.put(item)
 
 
 def is_end(item: StreamEvent | SnapshotItem) -> bool:

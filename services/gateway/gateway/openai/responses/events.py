@@ -79,7 +79,7 @@ class ResponseEvents:
         """What one event of the job becomes; its end is for `end`."""
         attempt = item.position.attempt
         if isinstance(item, SnapshotItem):
-            return self._snapshot(item.snapshot)
+            return self._snapshot(item.snapshot, recovered=item.recovered)
         if item.type == "started":
             return self._run()
         if item.type == "reset":
@@ -134,7 +134,7 @@ class ResponseEvents:
         events = self._show(steps)
         return events if self._held is None else [*events, *self._deviate()]
 
-    def _snapshot(self, snapshot: Snapshot) -> list[Event]:
+    def _snapshot(self, snapshot: Snapshot, *, recovered: bool) -> list[Event]:
         """What of a snapshot is news; it has all output of its attempt, or none."""
         if snapshot.attempt == 0:
             return []
@@ -143,7 +143,8 @@ class ResponseEvents:
             self._begin_anew(snapshot.attempt)
         self._attempt = snapshot.attempt
         if not snapshot.deltas:
-            if snapshot.output is not None or snapshot.output_ref is not None:
+            has_result = snapshot.output is not None or snapshot.output_ref is not None
+            if has_result or not recovered:
                 self.is_lost = True
                 self._steps.number += _LOST
             return events

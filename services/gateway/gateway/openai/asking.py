@@ -13,9 +13,10 @@ from penstock_kit.tasks import TaskCatalog
 from gateway.checking import CheckedJob
 from gateway.models import SubmitBody
 
-__all__ = ["Ask", "Follow", "checked_job", "priority_of_tier", "surface_value"]
+__all__ = ["Ask", "Follow", "checked_job", "priority_of_tier", "surface_value", "tier_of"]
 
 _NO_PARAMS = Params()
+_TIERS = {"flex": "flex", "priority": "priority", "fast": "priority"}
 _LANES = {"flex": Priority.LOW, "priority": Priority.HIGH}
 
 
@@ -105,6 +106,11 @@ def surface_value(surface: Surface) -> dict[str, Any]:
     return value
 
 
-def priority_of_tier(service_tier: str | None) -> Priority:
+def tier_of(service_tier: str | None) -> str:
+    """The tier that a job runs in, as answers tell it; `fast` is another name of `priority`."""
+    return _TIERS.get(service_tier or "", "default")
+
+
+def priority_of_tier(tier: str) -> Priority:
     """`flex` waits behind everybody, `priority` goes first, all others are as usual."""
-    return _LANES.get(service_tier or "", Priority.DEFAULT)
+    return _LANES.get(tier, Priority.DEFAULT)

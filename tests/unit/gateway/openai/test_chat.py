@@ -121,6 +121,17 @@ async def test_stream_when_tools_are_called_passes_their_pieces_on(bench: Gatewa
     assert {"reasoning_content": "hm"} in deltas
 
 
+async def test_fast_is_another_name_of_priority(bench: GatewayBench) -> None:
+    call = OpenCall(bench, PATH, {**HELLO, "service_tier": "fast"})
+    job = await bench.written_job("ai.chat.requests.v1.high")
+    bench.feed_written()
+    worker = Worker(bench, job)
+    worker.starts()
+    worker.completes("hello")
+
+    assert orjson.loads(await call.end())["service_tier"] == "priority"
+
+
 async def test_stream_when_a_function_is_named_late_passes_the_name_on(bench: GatewayBench) -> None:
     call, job = await begun(bench, STREAM)
 

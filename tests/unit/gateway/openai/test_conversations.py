@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 from penstock_contracts.credentials import Scope
 from penstock_contracts.topics import CONTROL
@@ -203,6 +204,7 @@ IMAGE = {"role": "user", "content": [{"type": "input_image", "image_url": "https
         ([], "invalid_type", None),
         ({"metadata": {"a": 1}}, "invalid_type", "metadata.a"),
         ({"metadata": {str(n): "x" for n in range(17)}}, "object_above_max_properties", "metadata"),
+        ({"items": []}, "empty_array", "items"),
         ({"items": [HELLO] * 21}, "array_above_max_length", "items"),
         ({"items": "hello"}, "invalid_value", "items"),
         ({"items": [IMAGE]}, "unsupported_value", "items[0].content[0].type"),
@@ -220,3 +222,37 @@ async def test_wrong_body_is_refused_by_name(
 
     assert (reply.status, reply.code, reply.json["error"]["param"]) == (400, code, param)
     assert written(bench) == 0
+
+
+async def test_turn_tells_the_tier_of_its_lane_whatever_was_asked_for() -> None:
+    bench = await make_bench(models=["m"])
+    conversation = await begun(bench)
+    body = {"model": "m", "input": "hi", "conversation": conversation, "background": True}
+
+    reply = await bench.call("POST", "/v1/responses", {**body, "service_tier": "priority"})
+
+    assert (reply.status, reply.json["service_tier"]) == (200, "default")
+    assert bench.kafka.records("ai.chat.requests.v1")
+
+
+async def test_turn_without_input_goes_on_from_its_conversation() -> None:
+    bench = await make_bench(models=["m"])
+    body = {"model": "m", "conversation": await begun(bench), "input": [], "background": True}
+
+    reply = await bench.call("POST", "/v1/responses", body)
+    instructed = await bench.call("POST", "/v1/responses", {**body, "instructions": "Go on."})
+
+    assert (reply.status, instructed.status) == (200, 200)
+    sent = [orjson.loads(r.value or b"") for r in bench.kafka.records("ai.chat.requests.v1")]
+    assert [value["input"]["messages"] for value in sent] == [
+        [{"role": "user", "content": ""}],
+        [{"role": "system", "content": "Go on."}],
+    ]
+
+
+async def test_items_are_listed_with_what_a_body_may_include(bench: GatewayBench) -> None:
+    conversation = await begun(bench)
+
+    reply = await bench.call("GET", f"{PATH}/{conversation}/items?include[]=everything")
+
+    assert (reply.status, reply.json["error"]["param"]) == (400, "include[0]")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from penstock_contracts.requests import TaskKind
 from penstock_contracts.surface import Surface
 
-from gateway.openai.asking import Ask, Follow, priority_of_tier
+from gateway.openai.asking import Ask, Follow, priority_of_tier, tier_of
 from gateway.openai.chat.body import ChatBody
 from gateway.openai.chat.messages import plain_messages
 from gateway.openai.known_models import KnownModels
@@ -74,7 +74,7 @@ def chat_ask(value: Any, models: KnownModels) -> ChatAsk:
     body = read_body_as(ChatBody, value)
     models.require_chat(body.model)
     options = body.stream_options
-    tier = body.service_tier if body.service_tier in ("flex", "priority") else "default"
+    tier = tier_of(body.service_tier)
     style = ChatStyle(
         is_streamed=bool(body.stream),
         with_usage=options is not None and bool(options.include_usage),
@@ -88,7 +88,7 @@ def chat_ask(value: Any, models: KnownModels) -> ChatAsk:
         input={"messages": plain_messages(value["messages"])},
         model=body.model,
         params=_params(body, value),
-        priority=priority_of_tier(body.service_tier),
+        priority=priority_of_tier(tier),
         metadata=body.metadata,
         surface=Surface(kind="chat.completion", echo={"service_tier": tier}, kept=bool(body.store)),
         follow=Follow.EVENTS if body.stream else Follow.END,

@@ -18,7 +18,10 @@ Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
     Field(max_length=16),
 ]
-ServiceTier = Literal["auto", "default", "flex", "scale", "priority", "fast"]
+ServiceTier = Annotated[
+    Literal["auto", "default", "flex", "scale", "priority", "fast"],
+    not_these(("ultrafast",), "no lane is faster than that of 'priority'"),
+]
 Stop = Annotated[
     Annotated[str, Tag("<string>")]
     | Annotated[list[str], Field(min_length=1, max_length=4), Tag("<array>")],

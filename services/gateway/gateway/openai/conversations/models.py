@@ -38,7 +38,7 @@ def _is_kept(items: Any) -> Any:
     return items
 
 
-_Items = Annotated[Input, BeforeValidator(_is_kept), Field(max_length=_MOST_ITEMS)]
+_Items = Annotated[Input, BeforeValidator(_is_kept), Field(min_length=1, max_length=_MOST_ITEMS)]
 
 
 class ConversationBody(Body):

@@ -50,7 +50,7 @@ _CHANGE_ERRORS: Final = (
 _LOOK_ERRORS: Final = tuple(dict.fromkeys((*AUTH_ERRORS, *_CHANGE_ERRORS, *ALWAYS)))
 """A look may have to wait until a worker has read the conversations back."""
 _SHOWN: Final = Good(200, "The conversation.", ConversationDocument, headers=CREATED_HEADERS)
-_QUERY_ERRORS: Final = ("unknown_parameter", "invalid_value")
+_QUERY_ERRORS: Final = ("unknown_parameter", "invalid_value", "unsupported_value")
 
 
 CONVERSATIONS_SURFACE: Final = (

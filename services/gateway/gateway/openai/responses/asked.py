@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from penstock_contracts.codec import dumps
-from penstock_contracts.requests import Priority, TaskKind
+from penstock_contracts.requests import TaskKind
 from penstock_contracts.surface import Surface
 
 from gateway.errors import ApiError
-from gateway.openai.asking import Ask, Follow, priority_of_tier
+from gateway.openai.asking import Ask, Follow, priority_of_tier, tier_of
 from gateway.openai.conversations.ports import ConversationGate
 from gateway.openai.known_models import KnownModels
 from gateway.openai.object_ids import RESPONSE_PREFIX
@@ -26,6 +26,8 @@ from gateway.openai.strict import read_body_as, refused
 __all__ = ["ROUTE", "ResponseAsk", "ResponseAsks"]
 
 ROUTE: Final = "/v1/responses"
+_NOTHING: Final = {"role": "user", "content": ""}
+"""Of a turn that only goes on: its job has to have some message."""
 _MAX_ECHO_BYTES: Final = 256 * 1024
 """Travels in the request's record, and is kept with the job."""
 _PASSED_ON: Final = (
@@ -100,10 +102,15 @@ class ResponseAsks:
             history.append({"role": "system", "content": body.instructions})
         if body.previous_response_id is not None:
             history += await self._turns.history(came.principal, body.previous_response_id)
-        known = await self._turns.items(came.principal, referenced(value["input"]))
-        turn = messages_of(value["input"], known)
+        items = value.get("input", "")
+        known = await self._turns.items(came.principal, referenced(items))
+        turn = messages_of(items, known)
+        if conversation is not None and not history:
+            turn = turn or [_NOTHING]
         _check_whole(body, history, turn)
-        echo = _echo(body, value)
+        # Turns of a conversation keep their order within one lane.
+        tier = "default" if conversation else tier_of(body.service_tier)
+        echo = _echo(body, value, tier)
         _check_size(echo)
         surface = Surface(
             kind=KIND, echo=echo, first_item=len(history), kept=body.store is not False
@@ -115,8 +122,7 @@ class ResponseAsks:
             input={"messages": [*history, *turn]},
             model=body.model,
             params=_params(body, value),
-            # Turns of a conversation keep their order within one lane.
-            priority=Priority.DEFAULT if conversation else priority_of_tier(body.service_tier),
+            priority=priority_of_tier(tier),
             conversation=conversation,
             metadata=body.metadata,
             surface=surface,
@@ -147,6 +153,10 @@ def _follow(body: ResponseBody, *, waits: bool) -> Follow:
 def _check_whole(
     body: ResponseBody, history: list[dict[str, Any]], turn: list[dict[str, Any]]
 ) -> None:
+    goes_on = body.conversation is not None or body.previous_response_id is not None
+    if not turn and not goes_on:
+        message = "Invalid 'input': nothing in it says anything to the model."
+        raise ApiError("invalid_value", message, param="input")
     check_count(turn, history)
     if body.conversation is not None:
         return  # what was said before is known to its worker alone
@@ -164,10 +174,9 @@ def _check_size(echo: dict[str, Any]) -> None:
         raise ApiError("body_too_large", message)
 
 
-def _echo(body: ResponseBody, value: dict[str, Any]) -> dict[str, Any]:
+def _echo(body: ResponseBody, value: dict[str, Any], tier: str) -> dict[str, Any]:
     echo = {name: value[name] for name in _ECHOED if value.get(name) is not None}
-    tier = body.service_tier
-    if tier in ("flex", "priority"):
+    if tier != "default":
         echo["service_tier"] = tier
     if body.conversation_id is not None:
         echo["conversation"] = {"id": body.conversation_id}

@@ -90,7 +90,7 @@ class ResponseBody(Body):
     }
 
     model: str = Field(min_length=1, max_length=128)
-    input: Input
+    input: Input = ""
     instructions: str | None = None
     previous_response_id: str | None = Field(default=None, min_length=1)
     conversation: _Conversation | None = None
@@ -126,6 +126,7 @@ class ResponseBody(Body):
                 "Give only one of them."
             )
             raise complaint("mutually_exclusive_parameters", text, at="previous_response_id")
+        self._check_input()
         if self.background and self.store is False:
             text = "'background' needs 'store': nobody could fetch the response."
             raise complaint("invalid_combination", text, at="store")
@@ -147,6 +148,14 @@ class ResponseBody(Body):
         """Whether the text is to be JSON of no particular schema."""
         format_ = self.text.format if self.text is not None else None
         return format_ is not None and format_.type == "json_object"
+
+    def _check_input(self) -> None:
+        if not self.input and self.conversation is None and self.previous_response_id is None:
+            text = (
+                "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation' must "
+                "be provided."
+            )
+            raise complaint("missing_required_parameter", text)
 
     def _check_choice(self) -> None:
         chosen = self.tool_choice

@@ -13,8 +13,10 @@ from penstock_contracts.item_ids import (
     message_item_id,
     output_item_id,
 )
+from starlette.datastructures import QueryParams
 
 from gateway.errors import ApiError
+from gateway.openai.responses.parameters import check_include
 
 __all__ = ["ItemQuery", "input_items", "item_page", "item_query", "items_of"]
 
@@ -33,16 +35,17 @@ class ItemQuery:
     is_ascending: bool = False
 
 
-def item_query(params: Mapping[str, str]) -> ItemQuery:
+def item_query(params: QueryParams) -> ItemQuery:
     """Read the query strictly.
 
     Raises:
-        ApiError: unknown_parameter, invalid_value.
+        ApiError: unknown_parameter, invalid_value, unsupported_value.
     """
     for name in params:
         if name not in _KNOWN:
             text = f"Unknown parameter: '{name[:64]}'."
             raise ApiError("unknown_parameter", text, param=name[:64])
+    check_include(params)
     limit, order = params.get("limit", "20"), params.get("order", "desc")
     if _LIMIT.match(limit) is None or int(limit) > _MAX_PAGE:
         text = f"Invalid 'limit': expected an integer from 1 to {_MAX_PAGE}."
@@ -89,8 +92,9 @@ def items_of(place: str, message: Mapping[str, Any]) -> list[dict[str, Any]]:
     role, content = message["role"], message.get("content")
     if role == "tool":
         output = {"type": "function_call_output", "status": "completed"}
-        call_id = message["tool_call_id"]
-        return [{"id": output_item_id(place), **output, "call_id": call_id, "output": content}]
+        text = content if isinstance(content, str) else _parts(content, is_output=False)
+        told = {"call_id": message["tool_call_id"], "output": text}
+        return [{"id": output_item_id(place), **output, **told}]
     items: list[dict[str, Any]] = []
     if content is not None:
         parts = _parts(content, is_output=role == "assistant")

@@ -174,7 +174,7 @@ Input = Annotated[
     Annotated[str, Tag("<string>")]
     | Annotated[
         list[Annotated[_Item, BeforeValidator(_known_kind)]],
-        Field(min_length=1, max_length=2048),
+        Field(max_length=2048),
         Tag("<array>"),
     ],
     by_shape("a string or array of objects"),
@@ -191,7 +191,7 @@ def referenced(items: Any) -> list[str]:
 def messages_of(items: Any, known: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """A checked input as messages; `known` are the items that it only names, by their ids."""
     if isinstance(items, str):
-        return [{"role": "user", "content": items}]
+        return [{"role": "user", "content": items}] if items else []
     messages: list[dict[str, Any]] = []
     for item in items:
         is_named = _kind_of(item) == "<item_reference>"

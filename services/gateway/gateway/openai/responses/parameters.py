@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from gateway.errors import ApiError
 from gateway.http import named_headers
+from gateway.openai.responses.body import Include
+from gateway.openai.strict import Body, read_body_as
 
-__all__ = ["asked_number", "asks_for_stream"]
+__all__ = ["asked_number", "asks_for_stream", "check_include"]
 
 _NUMBER: Final = re.compile(r"^[0-9]{1,12}$")
 _KNOWN: Final = frozenset(
@@ -20,7 +22,23 @@ _KNOWN: Final = frozenset(
 _WORDS: Final = {"true": True, "false": False}
 
 
-def asks_for_stream(params: Mapping[str, str]) -> bool:
+class _Query(Body):
+    """What a query may say as often as it likes."""
+
+    include: list[Include]
+
+
+def check_include(params: QueryParams) -> None:
+    """Look at what is to be included, as in a body: what there is comes anyway.
+
+    Raises:
+        ApiError: invalid_value, unsupported_value.
+    """
+    asked = [*params.getlist("include"), *params.getlist("include[]")]
+    read_body_as(_Query, {"include": asked})
+
+
+def asks_for_stream(params: QueryParams) -> bool:
     """Whether the response is to be followed.
 
     Raises:
@@ -30,6 +48,7 @@ def asks_for_stream(params: Mapping[str, str]) -> bool:
         if name not in _KNOWN:
             text = f"Unknown parameter: '{name[:64]}'."
             raise ApiError("unknown_parameter", text, param=name[:64])
+    check_include(params)
     if params.get("include_obfuscation", "false") != "false":
         text = (
             "Unsupported value: 'include_obfuscation' is not supported here: nothing pads events."

@@ -41,7 +41,7 @@ _FOUND_ERRORS: Final = (
     "result_gone",
     *ALWAYS,
 )
-_QUERY_ERRORS: Final = ("unknown_parameter", "invalid_value")
+_QUERY_ERRORS: Final = ("unknown_parameter", "invalid_value", "unsupported_value")
 
 RESPONSES_SURFACE: Final = (
     RouteSpec(
@@ -101,7 +101,7 @@ RESPONSES_SURFACE: Final = (
                 also_streams=True,
             ),
         ),
-        errors=(*_FOUND_ERRORS, *_QUERY_ERRORS, "unsupported_value", "stream_position_gone"),
+        errors=(*_FOUND_ERRORS, *_QUERY_ERRORS, "stream_position_gone"),
     ),
     RouteSpec(
         method="POST",

@@ -16,14 +16,11 @@ Messages = Sequence[dict[str, Any]]
 
 
 def check_count(turn: Messages, history: Messages) -> None:
-    """Something is said, and not too much.
+    """Not too much is said.
 
     Raises:
-        ApiError: invalid_value, array_above_max_length.
+        ApiError: array_above_max_length.
     """
-    if not turn:
-        message = "Invalid 'input': nothing in it says anything to the model."
-        raise ApiError("invalid_value", message, param="input")
     if len(turn) + len(history) > _MAX_MESSAGES:
         message = (
             f"Invalid 'input': too long. Expected at most {_MAX_MESSAGES} messages with all that "

@@ -332,6 +332,25 @@ async def test_a_stream_whose_pieces_are_no_longer_kept_begins_anew_or_not_at_al
     assert is_error(late, 400, "stream_position_gone")
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"status": JobStatus.FAILED, "seq": 60},
+        {"status": JobStatus.CANCELLED, "seq": 60},
+        {"status": JobStatus.RUNNING, "seq": 60},
+    ],
+    ids=["failed", "cancelled", "running"],
+)
+async def test_resuming_where_the_output_is_no_longer_kept_is_refused_whatever_the_status(
+    bench: GatewayBench, state: dict[str, Any]
+) -> None:
+    response = folded(bench, await written_in_background(bench), **state)
+
+    late = await bench.call("GET", f"{PATH}/{response}?stream=true&starting_after=50")
+
+    assert is_error(late, 400, "stream_position_gone")
+
+
 async def test_previous_response_brings_its_messages_and_its_answer(bench: GatewayBench) -> None:
     first = await done(bench, {**HELLO, "instructions": "Be brief."}, "hello")
 
@@ -418,6 +437,15 @@ async def test_delete_says_so_in_the_log(bench: GatewayBench) -> None:
     assert record.key == response.replace("resp_", "job_").encode()
 
 
+async def test_output_of_several_parts_comes_back_as_it_was_sent(bench: GatewayBench) -> None:
+    parts = [{"type": "input_text", "text": text} for text in ("4", "2")]
+    response = await done(bench, {**HELLO, "input": [CALL, {**RESULT, "output": parts}]}, "hello")
+
+    items = (await bench.call("GET", f"{PATH}/{response}/input_items")).json["data"]
+
+    assert items[0]["output"] == parts
+
+
 async def test_input_items_are_those_of_the_turn(bench: GatewayBench) -> None:
     items = [
         {"role": "user", "content": "one"},
@@ -441,7 +469,11 @@ async def test_input_items_are_those_of_the_turn(bench: GatewayBench) -> None:
 @pytest.mark.parametrize(
     ("body", "code", "param"),
     [
-        ({"input": []}, "empty_array", "input"),
+        ({"input": []}, "missing_required_parameter", None),
+        ({"input": ""}, "missing_required_parameter", None),
+        ({"input": "", "instructions": "Be brief."}, "missing_required_parameter", None),
+        ({"input": [{"type": "reasoning", "summary": []}]}, "invalid_value", "input"),
+        ({"input": None}, "invalid_type", "input"),
         ({"input": 7}, "invalid_type", "input"),
         ({"input": [{"type": "web_search_call"}]}, "unsupported_value", "input[0].type"),
         (
@@ -530,12 +562,32 @@ async def test_input_items_are_those_of_the_turn(bench: GatewayBench) -> None:
         ({"reasoning": {"mode": "fast"}}, "unsupported_parameter", "reasoning.mode"),
         ({"include": ["file_search_call.results"]}, "unsupported_value", "include[0]"),
         ({"include": ["everything"]}, "invalid_value", "include[0]"),
+        ({"service_tier": "ultrafast"}, "unsupported_value", "service_tier"),
     ],
 )
 async def test_wrong_bodies_are_refused_as_openai_refuses_them(
-    bench: GatewayBench, body: dict[str, Any], code: str | None, param: str
+    bench: GatewayBench, body: dict[str, Any], code: str | None, param: str | None
 ) -> None:
     assert await refused(bench, **body) == (400, code, param)
+
+
+@pytest.mark.parametrize("empty", [{}, {"input": ""}, {"input": []}], ids=str)
+async def test_empty_input_goes_on_from_a_response_and_is_nothing_else(
+    bench: GatewayBench, empty: dict[str, Any]
+) -> None:
+    first = await done(bench, HELLO, "hello")
+
+    alone = await bench.call("POST", PATH, {"model": "m", **empty})
+    body = {"model": "m", "previous_response_id": first, "background": True, **empty}
+    reply = await bench.call("POST", PATH, body)
+
+    assert is_error(alone, 400, "missing_required_parameter")
+    assert alone.json["error"]["message"].startswith('One of "input" or "previous_response_id"')
+    assert reply.status == 200
+    assert written(bench)["input"]["messages"] == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello"},
+    ]
 
 
 async def test_items_that_the_sdk_gave_back_whole_are_taken(bench: GatewayBench) -> None:
@@ -559,9 +611,36 @@ async def test_items_that_the_sdk_gave_back_whole_are_taken(bench: GatewayBench)
         ("starting_after=1", "starting_after"),
         ("stream=true&starting_after=x", "starting_after"),
         ("colour=red", "colour"),
+        ("include=everything", "include[0]"),
+        ("include[]=reasoning.encrypted_content&include[]=everything", "include[1]"),
     ],
 )
 async def test_wrong_queries_are_refused(bench: GatewayBench, query: str, param: str) -> None:
     reply = await bench.call("GET", f"{PATH}/resp_x?{query}")
 
     assert (reply.status, reply.json["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("path", ["", "/input_items"])
+async def test_included_is_what_a_body_may_include(bench: GatewayBench, path: str) -> None:
+    response = await done(bench, HELLO, "hello")
+    path = f"{PATH}/{response}{path}"
+
+    taken = await bench.call("GET", f"{path}?include[]=message.output_text.logprobs")
+    hosted = await bench.call("GET", f"{path}?include=web_search_call.results")
+
+    assert taken.status == 200
+    assert is_error(hosted, 400, "unsupported_value")
+
+
+@pytest.mark.parametrize(
+    ("tier", "told", "lane"),
+    [("fast", "priority", ".high"), ("flex", "flex", ".low"), ("auto", "default", "")],
+)
+async def test_tier_is_told_as_the_response_runs(
+    bench: GatewayBench, tier: str, told: str, lane: str
+) -> None:
+    reply = await bench.call("POST", PATH, {**HELLO, "service_tier": tier, "background": True})
+
+    assert reply.json["service_tier"] == told
+    assert bench.kafka.records(f"ai.chat.requests.v1{lane}")

@@ -19,6 +19,7 @@ from penstock_kit.errors import Rejected
 from penstock_kit.intake import VerifiedRequest
 
 from llm_worker.assembly import estimated_tokens
+from llm_worker.pairing import paired
 from llm_worker.prompts import Prompt
 from llm_worker.providers_file import Model
 
@@ -42,6 +43,7 @@ def messages_for(
     Instructions are what a turn begins with; all others stay where they were said. Those of this
     turn replace what earlier turns have left, unless these are items of a conversation of the
     OpenAI API. History that would not fit into the model's context is left out, oldest first.
+    Results of tools are put behind their calls.
     """
     keeps_all = history is not None and history.conversation.startswith(CONVERSATION_PREFIX)
     old_pinned, said = _parted(history.messages if history else ())
@@ -63,7 +65,7 @@ def messages_for(
     while past and past[0]["role"] != "user" and not is_whole:
         # A tool's or the assistant's message makes no sense without the one that it answers.
         past.pop(0)
-    return [*head, *past, *tail]
+    return paired([*head, *past, *tail])
 
 
 def next_state(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from llm_worker.dialogue import messages_for, next_state
 from llm_worker.prompts import Prompt
 from llm_worker.providers_file import Model
 from penstock_contracts.conversations import ConversationState
 from penstock_contracts.parts import Choice
-from penstock_contracts.requests import ChatMessage
+from penstock_contracts.requests import ChatMessage, FunctionCall, MessageToolCall
 from penstock_kit.intake import VerifiedRequest
 
 from tests.support.job_records import T0, job_id, request_record, verified
@@ -88,3 +90,19 @@ def test_conversation_of_openai_over_its_length_keeps_what_it_begins_with() -> N
     kept = after("d2 u2", conversation=OF_OPENAI, history=history, keep=3)
 
     assert held(kept) == "d1 d2 u2 a"
+
+
+def test_result_of_a_call_of_the_history_is_sent_behind_its_call() -> None:
+    call = MessageToolCall(id="x", function=FunctionCall(name="f", arguments="{}"))
+    called = ChatMessage(role="assistant", tool_calls=[call])
+    history = after("u1", conversation=OF_OPENAI).model_copy(
+        update={"messages": [*said("u1"), called]}
+    )
+    asked = replace(
+        prompt("u2"),
+        messages=(*said("u2"), ChatMessage(role="tool", tool_call_id="x", content="t")),
+    )
+
+    sent = messages_for(asked, history, MODEL)
+
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "user"]

@@ -287,6 +287,84 @@ async def test_cancel_of_a_lane_calls_its_response_back() -> None:
     assert frames[-1]["response"]["status"] == "cancelled"
 
 
+async def called_back(served: Served, count: int = 1) -> list[str]:
+    """The jobs that workers were told to end, once they are so many."""
+    async with asyncio.timeout(10):
+        while len(records := served.bench.kafka.records(CONTROL.name)) < count:  # noqa: ASYNC110 - a broker has no event for its tests
+            await asyncio.sleep(0.001)
+    return [json.loads(record.value or b"")["job"] for record in records]
+
+
+async def test_cancel_right_behind_a_create_calls_that_response_back_and_no_later_one() -> None:
+    async with serving() as served, served.connect() as socket:
+        for frame in (
+            {**HELLO, "input": "1"},
+            {"type": "response.cancel"},
+            {**HELLO, "input": "2"},
+        ):
+            await socket.send(json.dumps({**frame, "stream_id": "a"}))
+        first = await served.worker("1")
+        (job,) = await called_back(served)
+        first.is_cancelled()
+        cancelled = (await frames_until(socket, "response.cancelled"))[-1]
+        second = await served.worker("2")
+        second.starts()
+        second.completes("two")
+        completed = (await frames_until(socket, "response.completed"))[-1]
+        jobs = await called_back(served)
+
+    assert cancelled["response"]["id"] == "resp_" + job[4:]
+    assert completed["response"]["id"] != cancelled["response"]["id"]
+    assert jobs == [job]
+
+
+async def test_cancel_behind_a_create_that_is_refused_is_forgotten() -> None:
+    async with serving() as served, served.connect() as socket:
+        for frame in ({**HELLO, "model": "?"}, {"type": "response.cancel"}, HELLO):
+            await socket.send(json.dumps(frame))
+        worker = await served.worker()
+        worker.starts()
+        worker.completes("one")
+        frames = await frames_until(socket, "response.completed")
+        controls = served.bench.kafka.records(CONTROL.name)
+
+    assert [frame["type"] for frame in frames[:2]] == ["error", "response.created"]
+    assert controls == []
+
+
+async def test_cancel_of_what_the_socket_does_not_follow_is_told_its_end() -> None:
+    async with serving() as served:
+        async with served.connect() as socket:
+            await socket.send(json.dumps(HELLO))
+            worker = await served.worker()
+            worker.starts()
+            worker.says("one ")
+            response = (await frames_until(socket, "response.created"))[0]["response"]["id"]
+        async with served.connect() as socket:
+            cancel = {"type": "response.cancel", "response_id": response, "stream_id": "z"}
+            await socket.send(json.dumps({**HELLO, "stream_id": "z", "input": "long"}))
+            await served.worker("long")
+            await frames_until(socket, "response.created")
+            await socket.send(json.dumps(cancel))
+            await called_back(served)
+            worker.is_cancelled()
+            (end,) = await frames_until(socket, "response.cancelled")
+            await socket.send(json.dumps(cancel))
+            (again,) = await frames_until(socket, "response.cancelled")
+
+    assert (end["response"]["id"], end["stream_id"]) == (response, "z")
+    assert again == end
+
+
+async def test_cancel_of_what_is_not_there_is_an_error_on_its_lane() -> None:
+    async with serving() as served, served.connect() as socket:
+        cancel = {"type": "response.cancel", "response_id": f"resp_{'0' * 42}", "stream_id": "z"}
+        await socket.send(json.dumps(cancel))
+        (told,) = await frames_until(socket, "error")
+
+    assert (told["error"]["code"], told["stream_id"]) == ("response_not_found", "z")
+
+
 def _is_over(frame: dict[str, Any]) -> bool:
     return str(frame["response"]["status"]) not in ("queued", "in_progress")
 

@@ -44,6 +44,10 @@ class Lanes:
         if lane not in self._tasks:
             self._tasks[lane] = asyncio.create_task(self._run(lane), name="socket lane")
 
+    def is_busy(self, lane: str | None) -> bool:
+        """Whether work of the lane runs or waits."""
+        return lane in self._tasks
+
     async def close(self) -> None:
         """Stop all lanes; what waits is dropped."""
         self._waiting.clear()

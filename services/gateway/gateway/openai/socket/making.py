@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import structlog
@@ -13,7 +13,7 @@ from gateway.errors import ApiError
 from gateway.mailbox import Closing
 from gateway.openai.object_ids import RESPONSE_PREFIX, job_of
 from gateway.openai.responses.asked import ResponseAsks
-from gateway.openai.responses.events import ResponseEvents
+from gateway.openai.responses.events import Event, ResponseEvents
 from gateway.openai.responses.lookup import ResponseLookup
 from gateway.openai.responses.objects import ResponseFacts
 from gateway.openai.responses.readers import Readers
@@ -27,7 +27,7 @@ __all__ = ["Made", "ResponseMaker", "Speak"]
 log = structlog.get_logger(__name__)
 
 Speak = Callable[[str], Awaitable[None]]
-Made = Callable[[str], None]
+Made = Callable[[str], Awaitable[None]]
 """Told of the id of a response as soon as it is known."""
 
 
@@ -69,7 +69,7 @@ class ResponseMaker:
         try:
             created_at = int(running.created_at.timestamp())
             facts = ResponseFacts(job=running.job, created_at=created_at, echo=asked.echo)
-            made(facts.object_id)
+            await made(facts.object_id)
             await _tell(running, ResponseEvents(facts), Cut(None), stream_id, speak)
         finally:
             running.close()
@@ -92,22 +92,31 @@ class ResponseMaker:
             await speak(error_frame(error, stream_id))
             return
         try:
-            made(found.facts.object_id)
+            await made(found.facts.object_id)
             await _tell(reader, ResponseEvents(found.facts), Cut(after), stream_id, speak)
         finally:
             reader.close()
 
-    async def cancel(self, principal: Principal, response_id: str) -> None:
-        """Call a response back; its stream tells how it ended.
-
-        Raises:
-            ApiError: response_not_found, table_unavailable, broker_busy.
-        """
-        found = await self._lookup.find(principal, response_id)
-        await self._canceller.cancel(principal, found.state)
+    async def cancel(
+        self, principal: Principal, response_id: str, *, stream_id: str | None, speak: Speak
+    ) -> None:
+        """Call back a response that no lane follows, and speak its end, however it came."""
+        try:
+            found = await self._lookup.find(principal, response_id)
+            reader = await self._readers.at_stream(principal, found.state.job)
+        except ApiError as error:
+            await speak(error_frame(error, stream_id))
+            return
+        try:
+            await self._canceller.cancel(principal, found.state)
+            await _tell(reader, ResponseEvents(found.facts), _EndAlone(), stream_id, speak)
+        except ApiError as error:
+            await speak(error_frame(error, stream_id))
+        finally:
+            reader.close()
 
     def call_back(self, principal: Principal, response_id: str) -> None:
-        """The same for one that surely is the caller's and runs: no table is asked.
+        """Call back one that surely is the caller's and runs: no table is asked. Its lane tells.
 
         Raises:
             ApiError: broker_busy.
@@ -117,6 +126,18 @@ class ResponseMaker:
         if not self._canceller.cancel_soon(principal, job):
             message = "the log takes nothing more at the moment; send it again"
             raise ApiError("broker_busy", message, retry_after_s=1.0)
+
+
+class _EndAlone(Cut):
+    """Lets nothing through, so that `_tell` speaks the end alone."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def behind(self, events: Iterable[Event], *, is_lost: bool) -> list[Event]:
+        """None of them."""
+        del events, is_lost
+        return []
 
 
 async def _tell(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -83,6 +85,7 @@ class Session:
         self._outbox = Outbox(max_frames=limits.frames, max_bytes=limits.size_bytes)
         self._lanes = Lanes(max_lanes=limits.lanes, max_waiting=limits.waiting)
         self._running: dict[str | None, str] = {}
+        self._unwanted: set[str | None] = set()
         self._ending: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
         self._credit = limits.messages_per_s * 2
         self._credit_at = asyncio.get_running_loop().time()
@@ -172,7 +175,7 @@ class Session:
             if isinstance(asked, Create):
                 self._put(asked, len(raw))
             else:
-                await self._cancel(asked)
+                self._cancel(asked)
         except ApiError as error:
             await self._outbox.put(error_frame(error, stream_id))
 
@@ -196,12 +199,12 @@ class Session:
         self._shares.discard(share)
 
     async def _create(self, asked: Create, share: ExitStack) -> None:
-        def made(response: str) -> None:
-            self._running[asked.stream_id] = response
+        async def made(response: str) -> None:
             self._give_back(share)
+            await self._made(asked.stream_id, response)
 
         try:
-            await self._guarded(
+            await self._following(
                 asked.stream_id,
                 self._maker.create(
                     self.principal,
@@ -215,7 +218,7 @@ class Session:
             self._give_back(share)
 
     async def _resume(self, resume: Resume) -> None:
-        await self._guarded(
+        await self._following(
             resume.stream_id,
             self._maker.resume(
                 self.principal,
@@ -223,29 +226,60 @@ class Session:
                 after=resume.after,
                 stream_id=resume.stream_id,
                 speak=self._outbox.put,
-                made=lambda response: self._running.__setitem__(resume.stream_id, response),
+                made=partial(self._made, resume.stream_id),
             ),
         )
 
-    async def _guarded(self, stream_id: str | None, speaking: Any) -> None:
+    async def _made(self, stream_id: str | None, response_id: str) -> None:
+        """A lane's response has its id; it may have been called back while it had none."""
+        self._running[stream_id] = response_id
+        if stream_id not in self._unwanted:
+            return
+        self._unwanted.discard(stream_id)
+        try:
+            self._maker.call_back(self.principal, response_id)
+        except ApiError as error:
+            await self._outbox.put(error_frame(error, stream_id))
+
+    async def _following(self, stream_id: str | None, speaking: Awaitable[None]) -> None:
+        try:
+            await self._guarded(stream_id, speaking)
+        finally:
+            self._running.pop(stream_id, None)
+            self._unwanted.discard(stream_id)
+
+    async def _guarded(self, stream_id: str | None, speaking: Awaitable[None]) -> None:
         try:
             await speaking
         except Exception as error:  # noqa: BLE001 - the edge of a lane, as that of a request
             log.error("socket.response_failed", error=type(error).__name__)  # noqa: TRY400 - its text may quote payload
             message = "the gateway made a mistake; resume the response, or send it again"
             await self._outbox.put(error_frame(ApiError("internal_error", message), stream_id))
-        finally:
-            self._running.pop(stream_id, None)
 
-    async def _cancel(self, asked: Cancel) -> None:
-        response_id = asked.response_id or self._running.get(asked.stream_id)
-        if response_id is None:
+    def _cancel(self, asked: Cancel) -> None:
+        """Call a response back; its end is told on its lane, or on the frame's if none follows it.
+
+        Raises:
+            ApiError: response_not_found, broker_busy, too_many_streams.
+        """
+        lane = asked.stream_id
+        response_id = asked.response_id or self._running.get(lane)
+        if response_id is not None and response_id in self._running.values():
+            self._maker.call_back(self.principal, response_id)
+        elif response_id is not None:
+            # On a lane of its own: that of the frame may be busy for long.
+            self._lanes.put(response_id, partial(self._cancel_elsewhere, response_id, lane))
+        elif self._lanes.is_busy(lane):
+            self._unwanted.add(lane)
+        else:
             message = "Nothing to cancel: no response runs on this stream; give its 'response_id'."
             raise ApiError("response_not_found", message, param="response_id")
-        if response_id in self._running.values():
-            self._maker.call_back(self.principal, response_id)
-        else:
-            await self._maker.cancel(self.principal, response_id)
+
+    async def _cancel_elsewhere(self, response_id: str, stream_id: str | None) -> None:
+        cancelling = self._maker.cancel(
+            self.principal, response_id, stream_id=stream_id, speak=self._outbox.put
+        )
+        await self._guarded(stream_id, cancelling)
 
     def _has_credit(self) -> bool:
         now, rate = asyncio.get_running_loop().time(), self._limits.messages_per_s

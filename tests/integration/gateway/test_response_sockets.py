@@ -167,7 +167,7 @@ async def test_wrong_frames_are_told_nested_and_the_socket_stays() -> None:
         ("error", 404),
     ]
     by_code = {frame["error"]["code"]: frame for frame in told}
-    assert by_code["missing_required_parameter"]["error"]["param"] == "input"
+    assert by_code["missing_required_parameter"]["error"]["param"] is None
     assert by_code["missing_required_parameter"]["stream_id"] == "a"
     assert "model_not_found" in by_code
     assert "stream_id" not in failed[0]

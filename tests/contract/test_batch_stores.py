@@ -159,6 +159,30 @@ async def test_shelf_when_redis_came_up_empty_then_away_instead_of_unknown(
         await RedisBatchEvents(redis).read(TenantScope("t"), "a", after=-1)
 
 
+async def test_shelf_when_redis_is_filled_again_then_only_what_is_final_is_told(
+    redis: RedisClient,
+) -> None:
+    """What stands there is what the log said first; a run that began from it would never end."""
+    scope = TenantScope(f"t{uuid4().hex[:12]}")
+    shelf = RedisShelf(redis, "batch", is_final=lambda value: value == b"over 1")
+    bench = Bench(shelf, RedisBatchEvents(redis), RedisRecalls(redis), scope.tenant)
+    await shelf.put(bench.record("over"))
+    await redis.delete(EPOCH_KEY)
+
+    found = await shelf.get(scope, "over")
+    listed = await shelf.page(scope, PageAsk())
+    await shelf.put(bench.record("going-on"))
+
+    assert found == b"over 1"
+    assert listed is not None
+    with pytest.raises(TableAway, match="filled again"):
+        await shelf.get(scope, "going-on")
+    with pytest.raises(TableAway, match="filled again"):
+        await shelf.page(scope, PageAsk())
+    await redis.set(EPOCH_KEY, "whole")
+    assert await shelf.get(scope, "going-on") == b"going-on 1"
+
+
 async def test_lease_when_held_by_another_then_busy_until_it_is_left(redis: RedisClient) -> None:
     scope = TenantScope(f"t{uuid4().hex[:12]}")
     one, other = (BatchLeases(redis, owner=name) for name in ("one", "other"))

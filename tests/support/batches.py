@@ -17,7 +17,7 @@ from penstock_contracts.parts import ChatOutput, Choice, JobError, Usage
 from penstock_contracts.state import JobState
 from penstock_contracts.topics import BATCH_EVENTS, BATCH_REQUESTS, CONTROL
 from penstock_kit.batches.events import KeptEvent
-from penstock_kit.batches.lease import BatchHeld
+from penstock_kit.batches.lease import BatchHeld, Confirm
 from penstock_kit.batches.memory import MemoryBatchEvents
 from penstock_kit.control import Cancel
 from penstock_kit.kafka.ports import Record
@@ -63,19 +63,25 @@ def jsonl(*lines: Any) -> bytes:
 class _Leases:
     def __init__(self) -> None:
         self.held: set[str] = set()
+        self.is_taken = False
+        """Somebody else has taken all over, as after a freeze."""
 
     @asynccontextmanager
     async def hold(
         self, scope: TenantScope, batch: str, *, on_lost: Callable[[], None]
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[Confirm]:
         del scope, on_lost
         if batch in self.held:
             raise BatchHeld("held")
         self.held.add(batch)
         try:
-            yield
+            yield self._confirm
         finally:
             self.held.discard(batch)
+
+    async def _confirm(self) -> None:
+        if self.is_taken:
+            raise BatchHeld("taken")
 
 
 @dataclass

@@ -15,6 +15,7 @@ from penstock_kit.auth.tickets import Tickets
 from penstock_kit.batches.events import RedisBatchEvents
 from penstock_kit.batches.lease import BatchLeases
 from penstock_kit.batches.recalls import RedisRecalls
+from penstock_kit.batches.records import batch_is_over
 from penstock_kit.batches.shelf import RedisShelf
 from penstock_kit.blobs.files import FileStore
 from penstock_kit.blobs.store import BlobStore
@@ -101,7 +102,7 @@ def build_service(settings: GatewaySettings) -> Service:
         stores=BatchStores(
             contents=FileStore(settings.blobs),
             files=RedisShelf(redis, "file"),
-            batches=RedisShelf(redis, "batch"),
+            batches=RedisShelf(redis, "batch", is_final=batch_is_over),
             events=RedisBatchEvents(redis),
             recalls=RedisRecalls(redis),
         ),

@@ -16,6 +16,7 @@ from penstock_kit.auth.principal import Authenticator
 from penstock_kit.auth.producers import ProducerKeys
 from penstock_kit.auth.table import CredentialTable
 from penstock_kit.auth.tickets import Tickets
+from penstock_kit.batches.records import batch_is_over
 from penstock_kit.batches.shelf import RedisShelf, Shelf
 from penstock_kit.clock import Clock, SystemClock
 from penstock_kit.errors import Fatal
@@ -103,7 +104,7 @@ def build_service(settings: NotifierSettings) -> Service:
     server = build_server(settings.notifier, outside)
     health = _health(tail, credentials)
     webhooks = (
-        _Webhooks(settings, outside, RedisShelf(redis, "batch"), fail)
+        _Webhooks(settings, outside, RedisShelf(redis, "batch", is_final=batch_is_over), fail)
         if settings.notifier.webhooks.enabled
         else None
     )

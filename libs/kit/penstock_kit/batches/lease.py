@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Protocol
@@ -16,7 +16,7 @@ from penstock_kit.jobs.view import TableAway
 from penstock_kit.redis_client import RedisClient, Script, redis_errors
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["BatchHeld", "BatchLeases", "Leases"]
+__all__ = ["BatchHeld", "BatchLeases", "Confirm", "Leases"]
 
 log = structlog.get_logger(__name__)
 
@@ -37,12 +37,17 @@ class BatchHeld(Busy):
     """Another process runs the batch; it is looked at again soon."""
 
 
+Confirm = Callable[[], Awaitable[None]]
+"""Asks whether a lease is ours still: `BatchHeld` if another process runs the batch by now, which
+one that was frozen has not heard of; `TableAway` if Redis does not answer."""
+
+
 class Leases(Protocol):
     """Hands out leases."""
 
     def hold(
         self, scope: TenantScope, batch: str, *, on_lost: Callable[[], None]
-    ) -> AbstractAsyncContextManager[None]:
+    ) -> AbstractAsyncContextManager[Confirm]:
         """See `BatchLeases.hold`."""
         ...
 
@@ -50,8 +55,9 @@ class Leases(Protocol):
 class BatchLeases:
     """Hands out leases. `owner` is unique to this process.
 
-    A lease is no fence: two that run a batch at once do no harm, for lines have derived ids. It
-    keeps them from doing everything twice.
+    A lease is no fence: two that run a batch at once do no harm to its lines, whose ids are
+    derived. It keeps them from doing everything twice, and whoever writes a state confirms it right
+    before, so that an old state does not follow a newer one.
     """
 
     def __init__(self, redis: RedisClient, *, owner: str, lease: timedelta = _LEASE) -> None:
@@ -64,7 +70,7 @@ class BatchLeases:
     @asynccontextmanager
     async def hold(
         self, scope: TenantScope, batch: str, *, on_lost: Callable[[], None]
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[Confirm]:
         """Run a batch inside of this; `on_lost` is told if somebody else has taken it over.
 
         Raises:
@@ -72,14 +78,18 @@ class BatchLeases:
             TableAway: Redis does not answer.
         """
         key = scope.batch_lease_key(batch)
-        if not await self._beat(key):
-            raise BatchHeld(
-                f"another gateway runs {batch}; looked at again soon",
-                retry_after_s=self._lease_ms / 1000 / _BEATS_PER_LEASE,
-            )
+
+        async def confirm() -> None:
+            if not await self._beat(key):
+                raise BatchHeld(
+                    f"another gateway runs {batch}; looked at again soon",
+                    retry_after_s=self._lease_ms / 1000 / _BEATS_PER_LEASE,
+                )
+
+        await confirm()
         beating = asyncio.create_task(self._keep(key, batch, on_lost), name=f"lease {batch}")
         try:
-            yield
+            yield confirm
         finally:
             await end_tasks(beating)
             with suppress(TableAway):

@@ -12,7 +12,7 @@ from penstock_contracts.batches import (
     BatchStatus,
 )
 from penstock_contracts.catalog import CE_BATCH, CE_BATCH_EVENT, CE_BATCH_REQUEST, CE_FILE
-from penstock_contracts.codec import encode_model
+from penstock_contracts.codec import decode_model, encode_model
 from penstock_contracts.envelope import Envelope, encode_headers, sign
 from penstock_contracts.files import FileRecord
 from penstock_contracts.topics import BATCH_EVENTS, BATCH_REQUESTS, BATCHES, FILES
@@ -23,6 +23,7 @@ from penstock_kit.tenancy import TenantScope
 
 __all__ = [
     "SOURCE",
+    "batch_is_over",
     "batch_record",
     "event_record",
     "file_record",
@@ -110,6 +111,11 @@ def event_record(request: BatchRequest, event: BatchChanged | BatchLineEnded) ->
     return OutRecord(
         BATCH_EVENTS.name, request.id.encode(), encode_model(event), encode_headers(envelope)
     )
+
+
+def batch_is_over(value: bytes) -> bool:
+    """Whether this state of a batch, as it stands on its shelf, is the last one."""
+    return decode_model(BatchState, value).status.is_terminal
 
 
 def first_state(request: BatchRequest) -> BatchState:

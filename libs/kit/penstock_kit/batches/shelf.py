@@ -102,7 +102,7 @@ class Shelf(Protocol):
         """The newest version; None: unknown (yet), or outside of the scope.
 
         Raises:
-            TableAway: Redis does not answer, or is being filled again and does not have it yet.
+            TableAway: Redis does not answer, or is being filled again and may not have it yet.
         """
         ...
 
@@ -110,17 +110,28 @@ class Shelf(Protocol):
         """Records by time of creation; None: `ask.after` is not known.
 
         Raises:
-            TableAway: Redis does not answer.
+            TableAway: Redis does not answer, or is being filled again and may have old versions.
         """
         ...
 
 
 class RedisShelf:
-    """Implements `Shelf`; `kind` names it in keys: `file`, `batch`."""
+    """Implements `Shelf`; `kind` names it in keys: `file`, `batch`.
 
-    def __init__(self, redis: RedisClient, kind: str) -> None:
+    `is_final` says of a value that no newer version of it can come. While Redis is filled again,
+    the others are not told: what stands there is what the log said first, not last.
+    """
+
+    def __init__(
+        self,
+        redis: RedisClient,
+        kind: str,
+        *,
+        is_final: Callable[[bytes], bool] = lambda _: True,
+    ) -> None:
         self._redis = redis
         self._kind = kind
+        self._is_final = is_final
         self._put = Script(redis, _PUT)
         self._due_key = f"ps:due:{kind}"
 
@@ -171,13 +182,14 @@ class RedisShelf:
                 pipe.hmget(scope.shelf_key(self._kind, record_id), ["j", "u"])
                 pipe.exists(EPOCH_KEY)
                 (value, user), is_whole = await pipe.execute()
-        if value is not None:
-            owner = (user or b"").decode()
-            found: bytes = value
-            return found if scope.may_see(tenant=scope.tenant, user=owner) else None
-        if not is_whole:
-            raise TableAway("the view in Redis is being filled again; wait until it is done")
-        return None
+        if value is not None and not scope.may_see(
+            tenant=scope.tenant, user=(user or b"").decode()
+        ):
+            return None
+        found: bytes | None = value
+        if not is_whole and (found is None or not self._is_final(found)):
+            raise _being_filled()
+        return found
 
     async def page(self, scope: TenantScope, ask: PageAsk) -> ShelfPage | None:
         """See `Shelf.page`."""
@@ -233,11 +245,15 @@ class RedisShelf:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for record_id in ids:
                     pipe.hget(scope.shelf_key(self._kind, record_id), "j")
-                values: list[bytes | None] = await pipe.execute()
+                pipe.exists(EPOCH_KEY)
+                values: list[Any]
+                *values, is_whole = await pipe.execute()
             gone = [name for name, value in zip(ids, values, strict=True) if value is None]
             if len(gone) > _SCAN // 2:
                 # Read anew next time; dropping few at once would shift the places of other readers.
                 await self._redis.zrem(index, *gone)
+        if not is_whole and not all(value is None or self._is_final(value) for value in values):
+            raise _being_filled()
         return values
 
 
@@ -250,3 +266,7 @@ def _arguments(record: Shelved) -> list[str | bytes | int | float]:
         record.id,
         int(record.keep_until.timestamp() * 1000),
     ]
+
+
+def _being_filled() -> TableAway:
+    return TableAway("the view in Redis is being filled again; wait until it is done")

@@ -6,11 +6,16 @@ import asyncio
 from typing import Any
 
 import pytest
+from penstock_contracts.batches import BatchState, BatchStatus
+from penstock_contracts.codec import decode_model
 from penstock_contracts.events import Cancelled, JobStatus
 from penstock_contracts.ids import JobIds
 from penstock_contracts.parts import ChatOutput, Choice
 from penstock_contracts.state import JobState
 from penstock_contracts.surface import KeptRequest, Surface
+from penstock_contracts.topics import BATCHES
+from penstock_kit.batches.records import shelved_batch
+from penstock_kit.batches.shelf import Shelved
 from penstock_kit.errors import Busy
 
 from tests.support.batches import BatchBench, chat_line, completed, jsonl
@@ -113,6 +118,55 @@ async def test_input_file_when_gone_before_another_gateway_goes_on_then_counts_a
 
     state = await batches.look(batch)
     assert (state["status"], state["request_counts"]["completed"]) == ("failed", 3)
+
+
+async def test_gateway_when_it_was_frozen_and_succeeded_then_it_writes_no_old_state() -> None:
+    """In a compacted topic its state would be all that is left of the batch."""
+    batches = await bench(batch_window=16)
+    _, running, _ = await in_the_middle(batches)
+    written = len(batches.gateway.kafka.records(BATCHES.name))
+
+    batches.leases.is_taken = True
+    async with batches.worker():
+        with pytest.raises(Busy):
+            await running
+
+    assert len(batches.gateway.kafka.records(BATCHES.name)) == written
+
+
+async def test_gateway_when_its_successor_is_through_then_it_writes_no_old_state() -> None:
+    """The lease is free again by then."""
+    batches = await bench(batch_window=16)
+    batch, running, _ = await in_the_middle(batches)
+    written = batches.gateway.kafka.records(BATCHES.name)
+    state = decode_model(BatchState, written[-1].value or b"")
+    over = state.model_copy(update={"version": 300, "status": BatchStatus.COMPLETED})
+    await batches.gateway.stores.batches.put(shelved_batch(over))
+
+    async with batches.worker():
+        with pytest.raises(Busy):
+            await running
+
+    assert batches.gateway.kafka.records(BATCHES.name) == written
+    assert (await batches.look(batch))["status"] == "completed"
+
+
+async def test_states_when_the_recorder_has_folded_them_first_then_the_batch_goes_on() -> None:
+    batches = await bench()
+    batch = await batches.batch(chat_line("a"))
+    gateway = batches.gateway
+    shelf, put = gateway.stores.batches, gateway.stores.batches.put
+
+    async def folded_before(record: Shelved) -> bool:
+        newest = gateway.kafka.records(BATCHES.name)[-1]
+        await put(shelved_batch(decode_model(BatchState, newest.value or b"")))
+        return await put(record)
+
+    shelf.put = folded_before  # type: ignore[method-assign]
+    async with batches.worker():
+        await batches.run()
+
+    assert (await batches.look(batch))["status"] == "completed"
 
 
 async def test_file_store_when_away_in_the_middle_then_the_batch_waits_for_it() -> None:

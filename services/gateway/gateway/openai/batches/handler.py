@@ -14,7 +14,7 @@ from penstock_contracts.credentials import Scope
 from penstock_contracts.envelope import decode_event, signature_is_valid
 from penstock_contracts.errors import ContractError
 from penstock_kit.auth.principal import Principal
-from penstock_kit.batches.lease import Leases
+from penstock_kit.batches.lease import BatchHeld, Confirm, Leases
 from penstock_kit.batches.records import first_state
 from penstock_kit.batches.shelf import Shelf
 from penstock_kit.control import Cancel
@@ -62,7 +62,7 @@ class BatchHandler:
         *,
         parts: RunParts,
         batches: Shelf,
-        new_journal: Callable[[BatchState], Journal],
+        new_journal: Callable[[BatchState, Confirm], Journal],
         leases: Leases,
         cancels: Cancels,
         slots: LineSlots,
@@ -117,11 +117,11 @@ class BatchHandler:
         scope = TenantScope(request.tenant)
         task = asyncio.current_task()
         assert task is not None
-        async with self._leases.hold(scope, request.id, on_lost=lambda: _cancel(task)):
+        async with self._leases.hold(scope, request.id, on_lost=lambda: _cancel(task)) as confirm:
             state = await self._state(scope, request)
             if state.status.is_terminal:
                 return
-            share, journal = self._slots.share(), self._new_journal(state)
+            share, journal = self._slots.share(), self._new_journal(state, confirm)
             run = BatchRun(
                 state,
                 principal=_principal(request),
@@ -136,6 +136,8 @@ class BatchHandler:
                 run.call_back()
             try:
                 await run.run()
+            except BatchHeld:
+                raise
             except Exception:
                 # A fault of ours: tried again, and said at last instead of being silent for ever.
                 log.exception("batch.fault", batch=request.id)

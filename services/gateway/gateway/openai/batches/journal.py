@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -15,7 +16,9 @@ from penstock_contracts.batches import (
     BatchStatus,
     BatchUsage,
 )
+from penstock_contracts.codec import decode_model
 from penstock_kit.batches.events import BatchEvents
+from penstock_kit.batches.lease import BatchHeld, Confirm
 from penstock_kit.batches.records import batch_record, event_record, shelved_batch
 from penstock_kit.batches.shelf import Shelf
 from penstock_kit.clock import Clock
@@ -40,6 +43,11 @@ _EVENT_OF: dict[BatchStatus, str] = {
     if status is not BatchStatus.VALIDATING
 }
 
+
+async def _at_once() -> None:
+    """Nothing to do before."""
+
+
 LineNews = tuple[int, str, str | None, int | None, str | None]
 """Line, custom_id, job, status code, and what went wrong (None: nothing)."""
 
@@ -55,13 +63,16 @@ class Journal:
         shelf: Shelf,
         events: BatchEvents,
         clock: Clock,
+        confirm: Confirm,
     ) -> None:
+        """`confirm` is asked before each state is written."""
         self.state = state
         self._producer = producer
         self._lines = Bursts(producer, pause=_LINES_PAUSE)
         self._shelf = shelf
         self._events = events
         self._clock = clock
+        self._confirm = confirm
         self._number = 0
         self._told: set[int] = set()
         self._seen = state.counts.completed + state.counts.failed
@@ -82,7 +93,11 @@ class Journal:
         self._number = after + 1
 
     async def change(self, status: BatchStatus, **known: Any) -> None:
-        """Enter a state: written, acknowledged, shown, told. Waits as long as the log is away."""
+        """Enter a state: written, acknowledged, shown, told. Waits as long as the log is away.
+
+        Raises:
+            BatchHeld: another gateway goes on with the batch; say nothing more.
+        """
         await self._write(status=status, **known)
         while True:
             await self._hold_at_most(0)
@@ -98,7 +113,11 @@ class Journal:
             return
 
     async def note(self, counts: BatchCounts, usage: BatchUsage) -> None:
-        """Keep the counts, if there is news. A run that goes over old lines again says nothing."""
+        """Keep the counts, if there is news. A run that goes over old lines again says nothing.
+
+        Raises:
+            BatchHeld: as `change`.
+        """
         done = counts.completed + counts.failed
         if done <= self._seen:
             return
@@ -154,15 +173,41 @@ class Journal:
     async def _write(self, **known: Any) -> None:
         update = {**known, "version": self.state.version + 1}
         self.state = self.state.model_copy(update=update)
-        await self._send(batch_record(self.state, self._clock.now()))
+        await self._send(
+            batch_record(self.state, self._clock.now()), beforehand=self._require_newest
+        )
         try:
-            await self._shelf.put(shelved_batch(self.state))
+            if not await self._shelf.put(shelved_batch(self.state)):
+                await self._require_newest()
         except TableAway:
             log.debug("batch.shown_later", batch=self.state.request.id)
 
-    async def _send(self, record: OutRecord) -> None:
+    async def _require_newest(self) -> None:
+        """Leave the batch to whoever has come further; who was frozen is the last to know.
+
+        The lease alone does not tell, for whoever had it may be through with the batch. While
+        Redis is away nobody takes a batch over.
+
+        Raises:
+            BatchHeld: another gateway has the lease, or has written what this one has not.
+        """
+        request, ours = self.state.request, shelved_batch(self.state)
+        try:
+            await self._confirm()
+            known = await self._shelf.get(ours.scope, request.id)
+        except TableAway:
+            return
+        if known is None or known == ours.value:
+            return
+        if decode_model(BatchState, known).version >= ours.version:
+            raise BatchHeld(f"another gateway has written a newer state of {request.id}")
+
+    async def _send(
+        self, record: OutRecord, *, beforehand: Callable[[], Awaitable[None]] = _at_once
+    ) -> None:
         """Nothing of a batch can go on without the log, so this waits for it."""
         while True:
+            await beforehand()
             try:
                 await self._producer.send(record)
             except (Busy, Retryable) as error:

@@ -23,6 +23,7 @@ from penstock_contracts.batches import (
 from penstock_contracts.codec import decode_model
 from penstock_contracts.files import FileRecord
 from penstock_kit.auth.principal import Principal
+from penstock_kit.batches.lease import BatchHeld
 from penstock_kit.ending import end_tasks
 from penstock_kit.errors import Rejected
 from penstock_kit.tenancy import TenantScope
@@ -88,12 +89,18 @@ class BatchRun:
         return self._request.tenant
 
     async def run(self) -> None:
-        """Go on from wherever the batch is."""
+        """Go on from wherever the batch is.
+
+        Raises:
+            BatchHeld: another gateway does already.
+        """
         try:
             await patiently(self._journal.recall)
             if not self._is_taken_over and not await self._validated():
                 return
-            ticking = asyncio.create_task(self._tick_for_ever(), name="batch tick")
+            running = asyncio.current_task()
+            assert running is not None
+            ticking = asyncio.create_task(self._tick_for_ever(running), name="batch tick")
             try:
                 await self._run_lines()
             finally:
@@ -225,10 +232,14 @@ class BatchRun:
             return {"counts": kept.counts, "usage": kept.usage}
         return {"counts": self._counts, "usage": self._usage}
 
-    async def _tick_for_ever(self) -> None:
+    async def _tick_for_ever(self, running: asyncio.Task[Any]) -> None:
         while True:
             try:
                 await self._tick()
+            except BatchHeld:
+                log.warning("batch.lease_lost", batch=self._request.id)
+                running.cancel()
+                return
             except Exception:  # the loop's edge: one bad turn must not blind the batch
                 log.exception("batch.tick_failed", batch=self._request.id)
             await asyncio.sleep(self._parts.limits.tick.total_seconds())

@@ -10,7 +10,7 @@ from penstock_contracts.batches import BatchState
 from penstock_contracts.ids import JobIds
 from penstock_contracts.topics import BATCH_REQUESTS
 from penstock_kit.auth.producers import GATEWAY_PRODUCER, producer_secret
-from penstock_kit.batches.lease import Leases
+from penstock_kit.batches.lease import Confirm, Leases
 from penstock_kit.errors import Fatal
 from penstock_kit.kafka.ports import Consumer, Producer, Record
 from penstock_kit.lanes.engine import Lanes
@@ -131,13 +131,14 @@ def build_handler(
     native, group = door.native, door.settings.gateway
     ids = _ids(door)
 
-    def new_journal(state: BatchState) -> Journal:
+    def new_journal(state: BatchState, confirm: Confirm) -> Journal:
         return Journal(
             state,
             producer=native.producer,
             shelf=stores.batches,
             events=stores.events,
             clock=native.clock,
+            confirm=confirm,
         )
 
     parts = RunParts(

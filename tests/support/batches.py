@@ -19,6 +19,7 @@ from penstock_contracts.topics import BATCH_EVENTS, BATCH_REQUESTS, CONTROL
 from penstock_kit.batches.events import KeptEvent
 from penstock_kit.batches.lease import BatchHeld, Confirm
 from penstock_kit.batches.memory import MemoryBatchEvents
+from penstock_kit.batches.shelf import Shelf
 from penstock_kit.control import Cancel
 from penstock_kit.kafka.ports import Record
 from penstock_kit.lanes.outcomes import Delivery
@@ -26,7 +27,17 @@ from penstock_kit.tenancy import TenantScope
 
 from tests.support.gateway import GatewayBench, Reply
 
-__all__ = ["LOW", "BatchBench", "chat_line", "completed", "delivery", "failed", "form", "jsonl"]
+__all__ = [
+    "LOW",
+    "BatchBench",
+    "chat_line",
+    "completed",
+    "delivery",
+    "failed",
+    "form",
+    "jsonl",
+    "look_together",
+]
 
 LOW = "ai.chat.requests.v1.low"
 
@@ -51,6 +62,20 @@ def chat_line(custom_id: str, text: str = "hello", **body: Any) -> dict[str, Any
         "url": "/v1/chat/completions",
         "body": {"model": "m", "messages": [{"role": "user", "content": text}], **body},
     }
+
+
+def look_together(shelf: Shelf) -> None:
+    """The next two looks at this shelf end together, as those of two gateways may."""
+    look, both, left = shelf.get, asyncio.Barrier(2), [1, 2]
+
+    async def get(scope: TenantScope, record_id: str) -> bytes | None:
+        value = await look(scope, record_id)
+        if left:
+            left.pop()
+            await both.wait()
+        return value
+
+    shelf.get = get  # type: ignore[method-assign]
 
 
 def jsonl(*lines: Any) -> bytes:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from penstock_contracts.batches import BatchState, BatchStatus
 from penstock_contracts.codec import decode_model
 from penstock_contracts.events import Cancelled, JobStatus
+from penstock_contracts.files import FileRecord
 from penstock_contracts.ids import JobIds
 from penstock_contracts.parts import ChatOutput, Choice
 from penstock_contracts.state import JobState
 from penstock_contracts.surface import KeptRequest, Surface
-from penstock_contracts.topics import BATCHES
+from penstock_contracts.topics import BATCHES, FILES
 from penstock_kit.batches.records import shelved_batch
 from penstock_kit.batches.shelf import Shelved
 from penstock_kit.errors import Busy
@@ -281,3 +283,47 @@ async def test_line_when_it_has_ended_and_its_previous_response_is_deleted_then_
     body = told["response"]["body"]
     assert (body["object"], body["previous_response_id"]) == ("response", previous)
     assert body["output"][0]["content"][0]["text"] == "re: x"
+
+
+async def test_batch_when_killed_while_its_files_are_stored_then_it_ends_as_it_would_have() -> None:
+    """Its lines had all ended before it was out of time."""
+    batches = await bench(batch_window=16)
+    batch = await batches.batch(chat_line("a"), chat_line("b"))
+    contents = batches.gateway.stores.contents
+    assert isinstance(contents, MemoryFiles)
+    inputs = set(contents.stored)
+    stopped = asyncio.Event()
+
+    async def killed(record: Shelved) -> bool:
+        stopped.set()
+        await put_file(record)
+        await asyncio.Event().wait()
+        return True
+
+    files = batches.gateway.stores.files
+    put_file = files.put
+    files.put = killed  # type: ignore[method-assign]
+    running = asyncio.create_task(batches.run())
+    async with batches.worker():
+        await stopped.wait()
+    batches.handler.leave()
+    with pytest.raises(Busy):
+        await running
+    files.put = put_file  # type: ignore[method-assign]
+    await batches.fold_events()
+    finalizing = (await batches.look(batch))["finalizing_at"]
+
+    batches.gateway.clock.advance(timedelta(hours=25))
+    batches.cancels.asked.add("job_" + batch.removeprefix("batch_"))
+    await batches.run(batches.new_handler())
+
+    state = await batches.look(batch)
+    assert (state["status"], state["finalizing_at"]) == ("completed", finalizing)
+    assert state["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
+    assert len(await batches.content(state["output_file_id"])) == 2
+    (output,) = set(contents.stored) - inputs
+    key = state["output_file_id"].encode()
+    told = [record for record in batches.gateway.kafka.records(FILES.name) if record.key == key]
+    assert decode_model(FileRecord, told[-1].value or b"").blob.path == output
+    types = [event.type for event in batches.events()]
+    assert types.count("batch.finalizing") == 1

@@ -23,6 +23,7 @@ from tests.support.batches import (
     delivery,
     failed,
     jsonl,
+    look_together,
 )
 from tests.support.gateway import make_bench
 
@@ -282,6 +283,30 @@ async def test_batch_when_key_is_repeated_then_same_batch_and_another_body_is_42
     assert again.headers["idempotent-replayed"] == "true"
     assert (other.status, other.code) == (422, "idempotency_key_reused")
     assert len(batches.gateway.kafka.records(BATCH_REQUESTS.name)) == 1
+
+
+async def test_batch_when_two_are_asked_for_with_one_key_at_once_then_one_is_taken() -> None:
+    batches = await bench()
+    file_id = await batches.upload(jsonl(chat_line("a")))
+    look_together(batches.gateway.stores.batches)
+    asked = {"input_file_id": file_id, "endpoint": "/v1/chat/completions"}
+
+    replies = await asyncio.gather(
+        *(
+            batches.gateway.call(
+                "POST",
+                "/v1/batches",
+                asked | {"completion_window": "24h", "metadata": {"number": number}},
+                headers={"idempotency-key": "k"},
+            )
+            for number in "12"
+        )
+    )
+
+    taken, refused = sorted(replies, key=lambda reply: reply.status)
+    assert (taken.status, refused.status) == (200, 422)
+    assert refused.code == "idempotency_key_reused"
+    assert (await batches.look(taken.json["id"]))["metadata"] == taken.json["metadata"]
 
 
 async def test_batch_when_file_is_anothers_then_400_and_its_batch_is_not_found() -> None:

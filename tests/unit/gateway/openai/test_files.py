@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from gateway.openai.files.form import FormLimits, FormReader, form_boundary
 from gateway.openai.files.sweeping import FileSweeper
+from penstock_contracts.codec import decode_model
+from penstock_contracts.files import FileRecord
 from penstock_contracts.topics import FILES
 from penstock_kit.batches.memory import MemoryShelf
 
-from tests.support.batches import BatchBench, chat_line, form, jsonl
+from tests.support.batches import BatchBench, chat_line, form, jsonl, look_together
 from tests.support.gateway import GatewayBench, MemoryFiles, Reply, make_bench, run_app
 
 
@@ -235,6 +237,52 @@ async def test_upload_when_key_is_repeated_then_same_file_and_another_one_is_422
     assert again.headers["idempotent-replayed"] == "true"
     assert (other.status, other.code) == (422, "idempotency_key_reused")
     assert list(stored(bench).values()) == [b"one"]
+
+
+@pytest.mark.parametrize("other", ["user", "life"])
+async def test_upload_when_key_is_repeated_by_another_user_or_with_another_life_then_422(
+    other: str,
+) -> None:
+    """Nobody is answered with somebody else's file, which the next look would not find."""
+    bench = await make_bench()
+    body, kind = form(b"one")
+    headers = {"content-type": kind, "idempotency-key": "k"}
+    await bench.call("POST", "/v1/files", body, headers=headers)
+
+    key = bench.new_key(user="bob") if other == "user" else None
+    life = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    again = form(b"one", **(life if other == "life" else {}))[0]
+    reply = await bench.call("POST", "/v1/files", again, headers=headers, key=key)
+
+    assert (reply.status, reply.code) == (422, "idempotency_key_reused")
+    assert list(stored(bench).values()) == [b"one"]
+
+
+@pytest.mark.parametrize("second", [b"one", b"two"])
+async def test_upload_when_two_come_with_one_key_at_once_then_one_file_is_left(
+    second: bytes,
+) -> None:
+    """Or the content of the other would outlive the file's deletion."""
+    bench = await make_bench()
+    look_together(bench.stores.files)
+    kind = form(b"")[1]
+    headers = {"content-type": kind, "idempotency-key": "k"}
+
+    replies = await asyncio.gather(
+        *(
+            bench.call("POST", "/v1/files", form(data)[0], headers=headers)
+            for data in (b"one", second)
+        )
+    )
+
+    assert sorted(reply.status for reply in replies) == [200, 200 if second == b"one" else 422]
+    taken = [reply for reply in replies if reply.status == 200]
+    replayed = [reply.headers.get("idempotent-replayed") == "true" for reply in taken]
+    assert replayed.count(False) == 1
+    ((path, content),) = stored(bench).items()
+    assert taken[0].json["bytes"] == len(content)
+    newest = decode_model(FileRecord, bench.kafka.records(FILES.name)[-1].value or b"")
+    assert newest.blob.path == path
 
 
 async def test_file_when_deleted_then_gone_with_its_content() -> None:

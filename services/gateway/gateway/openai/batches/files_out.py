@@ -92,6 +92,8 @@ class BatchOutput:
         request = self._request
         scope = TenantScope(request.tenant)
         file_id = self._file_id(kind)
+        # A run that was killed here may have stored it, without lines that have ended since.
+        await self._desk.clear(scope, file_id)
         blob = await self._desk.store(scope, file_id, spool.chunks())
         now = self._clock.now()
         seconds = request.output_expires_after_s

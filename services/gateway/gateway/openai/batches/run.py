@@ -64,6 +64,7 @@ class BatchRun:
     ) -> None:
         self._request = state.request
         self._is_taken_over = state.status is not BatchStatus.VALIDATING
+        self._lines_ended_at = state.finalizing_at
         self._principal = principal
         self._scope = TenantScope(principal.tenant)
         self._journal = journal
@@ -122,8 +123,9 @@ class BatchRun:
         )
 
     def call_back(self) -> None:
-        """Somebody has cancelled the batch."""
-        self._close("cancelled")
+        """Somebody has cancelled the batch; too late if an earlier run was through its lines."""
+        if self._lines_ended_at is None:
+            self._close("cancelled")
 
     async def _validated(self) -> bool:
         """Look through the file and begin; False: the batch is over already.
@@ -206,7 +208,7 @@ class BatchRun:
         if ended is BatchStatus.CANCELLED:
             if self._journal.state.cancelling_at is None:
                 await self._journal.change(BatchStatus.CANCELLING, cancelling_at=now(), **known)
-        else:
+        elif self._lines_ended_at is None:
             await self._journal.change(BatchStatus.FINALIZING, finalizing_at=now(), **known)
         await self._end(ended, known)
 
@@ -258,7 +260,8 @@ class BatchRun:
         return self._closing.reason == "cancelled"
 
     def _look_at_clock(self) -> None:
-        if self._parts.clock.now() >= self._request.expires_at:
+        at = self._lines_ended_at or self._parts.clock.now()
+        if at >= self._request.expires_at:
             self._close("expired")
 
     def _close(self, reason: str) -> None:

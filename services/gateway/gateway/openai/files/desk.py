@@ -150,7 +150,6 @@ class FileDesk:
         if new.idempotency_key is not None:
             earlier = await self._earlier(scope, new)
             if earlier is not None:
-                await self.discard(scope, new.blob)
                 return Taken(earlier, is_replay=True)
         now = self._clock.now()
         file = FileRecord(
@@ -164,24 +163,59 @@ class FileDesk:
             expires_at=now + new.life,
         )
         try:
-            await self.record(file)
+            known = await self.record(file)
         except ApiError as error:
             if error.kind.code != "acceptance_unknown":
                 await self.discard(scope, new.blob)
             raise
-        return Taken(file)
+        if known.blob == file.blob:
+            return Taken(file)
+        _require_same(known, new)
+        return Taken(known, is_replay=True)
 
-    async def record(self, file: FileRecord) -> None:
-        """Let the log have a file, and show it at once.
+    async def record(self, file: FileRecord) -> FileRecord:
+        """Let the log have a file, and show it at once; the file that has the id from now on.
+
+        It is another one if two were sent at the same moment with one key: the first that is shown
+        counts, and the content of the second is discarded.
 
         Raises:
             ApiError: broker_busy, acceptance_unknown.
         """
         await self._send(file_record(file))
         try:
-            await self._shelf.put(shelved_file(file))
+            if await self._shelf.put(shelved_file(file)):
+                return file
+            known = await self._known(TenantScope(file.tenant), file.id)
         except TableAway:
             log.debug("file.shown_later", file=file.id)  # the recorder folds the record as well
+            return file
+        if known is None or known.blob == file.blob:
+            return file
+        await self._withdraw(file, known)
+        return known
+
+    async def _withdraw(self, file: FileRecord, known: FileRecord) -> None:
+        """Let the log say last what is shown, and then discard what nobody names any more."""
+        try:
+            await self._send(file_record(known))
+        except ApiError as error:
+            log.warning("file.not_withdrawn", path=file.blob.path, error=str(error))
+        else:
+            await self.discard(TenantScope(file.tenant), file.blob)
+
+    async def clear(self, scope: TenantScope, file_id: str) -> None:
+        """Remove the file that has this id, if one has.
+
+        Raises:
+            ApiError: table_unavailable; as `remove`.
+        """
+        try:
+            known = await self._known(scope, file_id)
+        except TableAway as error:
+            raise table_unavailable(error) from error
+        if known is not None:
+            await self.remove(known)
 
     async def find(self, principal: Principal, file_id: str) -> FileRecord:
         """The file, if the caller may see it and it has not expired.
@@ -281,22 +315,24 @@ class FileDesk:
             log.debug("file.dropped_later", file=file.id)
 
     async def _earlier(self, scope: TenantScope, new: NewFile) -> FileRecord | None:
+        """The file that the same key has made before; `new` is discarded where it is not taken.
+
+        Raises:
+            ApiError: idempotency_key_reused, table_unavailable.
+        """
         try:
-            value = await self._shelf.get(scope, new.id)
+            known = await self._known(scope, new.id)
         except TableAway as error:
             await self.discard(scope, new.blob)
             raise table_unavailable(error) from error
-        if value is None:
-            return None
-        file = decode_model(FileRecord, value)
-        if (file.blob.sha256, file.filename) != (new.blob.sha256, new.filename):
+        if known is not None:
             await self.discard(scope, new.blob)
-            message = (
-                "this Idempotency-Key was used with another file; "
-                "use a fresh key for a new file, or repeat the first one"
-            )
-            raise ApiError("idempotency_key_reused", message, param="Idempotency-Key")
-        return file
+            _require_same(known, new)
+        return known
+
+    async def _known(self, scope: TenantScope, file_id: str) -> FileRecord | None:
+        value = await self._shelf.get(scope, file_id)
+        return None if value is None else decode_model(FileRecord, value)
 
     async def _send(self, record: OutRecord) -> None:
         try:
@@ -307,6 +343,22 @@ class FileDesk:
         except (DeliveryUnknown, BrokerFault) as error:
             message = "the log did not confirm it in time; look whether it is there, or try again"
             raise ApiError("acceptance_unknown", message, retry_after_s=5.0) from error
+
+
+def _require_same(known: FileRecord, new: NewFile) -> None:
+    """What came with the key of an earlier file has to be that file, of the same user."""
+    is_same = (
+        known.user == new.principal.user
+        and known.blob.sha256 == new.blob.sha256
+        and known.filename == new.filename
+        and known.expires_at - known.created_at == new.life
+    )
+    if not is_same:
+        message = (
+            "this Idempotency-Key was used with another file, by another user or with another "
+            "expires_after; use a fresh key for a new file, or repeat the first request"
+        )
+        raise ApiError("idempotency_key_reused", message, param="Idempotency-Key")
 
 
 async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""What the routes need of HTTP: a lean answer, a streamed one, a bounded body. Pure ASGI."""
+"""What the routes need of HTTP: a lean answer, a streamed one, headers by name. Pure ASGI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ __all__ = [
     "list_header",
     "named_headers",
     "problem",
-    "read_body",
     "until_gone",
 ]
 
@@ -201,47 +200,6 @@ def list_header(scope: Scope, name: str) -> str | None:
     return ", ".join(value.decode("latin-1") for key, value in scope["headers"] if key == raw)
 
 
-async def read_body(
-    headers: Mapping[str, str],
-    receive: Receive,
-    *,
-    max_bytes: int,
-    hold: Callable[[int], None],
-) -> bytes:
-    """The whole body; a body that is or becomes too large is refused without reading on.
-
-    `hold(size)` is asked for room before a body of that size is read; it may refuse by raising.
-
-    Raises:
-        ApiError: body_too_large, or what `hold` raises.
-        ClientGoneError: the caller hung up.
-    """
-    announced = headers.get("content-length", "")
-    size = int(announced[:20]) if announced.isdigit() else 0
-    if size > max_bytes:
-        raise _too_large(max_bytes)
-    hold(size)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        return body
-    pieces, size = [], 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        hold(size)
-        pieces.append(piece)
-        if not message.get("more_body", False):
-            return b"".join(pieces)
-        message = await receive()
-
-
 def problem(error: ApiError, *, path: str) -> Answer:
     """An error of the registry as an answer."""
     kind, details = error.kind, error.details
@@ -258,9 +216,3 @@ def problem(error: ApiError, *, path: str) -> Answer:
         ]
     headers += [(name.encode(), value.encode()) for name, value in details.headers.items()]
     return Answer(kind.status, dumps(problem_body(error, instance=path)), headers)
-
-
-def _too_large(max_bytes: int) -> ApiError:
-    message = f"the body is larger than {max_bytes} bytes; send less, or split the job"
-    # The rest of the body is not read, so the connection cannot be used again.
-    return ApiError("body_too_large", message, headers={"connection": "close"})

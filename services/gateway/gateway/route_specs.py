@@ -31,6 +31,7 @@ ALWAYS: Final = ("internal_error",)
 SUBMIT_ERRORS: Final = (
     *AUTH_ERRORS,
     "malformed_json",
+    "body_stalled",
     "body_too_large",
     "unsupported_media_type",
     "invalid_parameter",

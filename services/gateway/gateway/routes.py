@@ -14,6 +14,7 @@ from penstock_kit.telemetry.tracing import child_of
 from starlette.requests import Request
 
 from gateway.admission.bodies import BodyBudget, BodyShare
+from gateway.arriving import read_body
 from gateway.callers import authenticated
 from gateway.cancel import Canceller
 from gateway.errors import ApiError, answered_with
@@ -24,7 +25,6 @@ from gateway.http import (
     StreamAnswer,
     list_header,
     named_headers,
-    read_body,
 )
 from gateway.parameters import (
     asked_position,
@@ -242,7 +242,7 @@ class Endpoints:
         headers = named_headers(request.scope)
         limit = cancel_after(headers.get("cancel-after"))
         body = await read_body(
-            headers, request.receive, max_bytes=self._limits.max_body_bytes, hold=share.hold
+            headers, request.receive, max_bytes=self._limits.max_body_bytes, share=share
         )
         trace = child_of(
             headers.get("traceparent"),

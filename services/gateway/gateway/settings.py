@@ -154,7 +154,8 @@ class GatewayGroup(Group):
     )
     stream_stall: Seconds = Field(
         default=timedelta(seconds=30),
-        description="A reader that takes nothing for so long is cut off.",
+        description="A reader that takes nothing for so long, or a body of which nothing comes, is"
+        " cut off.",
     )
     idempotency_ttl: Seconds = Field(
         default=timedelta(hours=24), description="How long an Idempotency-Key remembers its body."

@@ -132,7 +132,11 @@ def _native(
         table=outside.table,
         blobs=outside.blobs,
         producer=outside.producer,
-        bodies=BodyBudget(group.max_body_bytes_total, inside.desk.metrics.bodies),
+        bodies=BodyBudget(
+            group.max_body_bytes_total,
+            inside.desk.metrics.bodies,
+            stall_s=group.stream_stall.total_seconds(),
+        ),
         tasks=tasks,
         clock=outside.clock,
         randomness=inside.randomness,

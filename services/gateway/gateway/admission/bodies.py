@@ -19,7 +19,9 @@ _RETRY_S = 1.0
 class BodyBudget:
     """Hands out shares. One thread."""
 
-    def __init__(self, max_bytes: int, used: Gauge) -> None:
+    def __init__(self, max_bytes: int, used: Gauge, *, stall_s: float) -> None:
+        """`stall_s` is how long a body with a share may keep us waiting for its next bytes."""
+        self.stall_s = stall_s
         self._max_bytes = max_bytes
         self._used = 0
         used.set_function(lambda: self._used)
@@ -51,6 +53,11 @@ class BodyShare:
 
     def __enter__(self) -> Self:
         return self
+
+    @property
+    def stall_s(self) -> float:
+        """How long its body may keep us waiting for its next bytes."""
+        return self._budget.stall_s
 
     def __exit__(self, *_: object) -> None:
         self._budget.give_back(self._taken)

@@ -23,8 +23,8 @@ OF_FILES: Final = (
         "upload_stalled",
         408,
         INVALID,
-        "Nothing more of the upload came",
-        "Nothing is kept. Send the file again.",
+        "The upload did not come in time",
+        "Nothing is kept. Send the file again, over a line that carries 16 KiB a second.",
         should_retry=True,
     ),
     ErrorKind(

@@ -142,6 +142,14 @@ OF_JOBS: Final = (
         "Nothing was charged. Submit again with a later deadline.",
     ),
     ErrorKind(
+        "body_stalled",
+        408,
+        INVALID,
+        "The body did not come in time",
+        "Nothing was done. Send it again, over a line that carries 16 KiB a second.",
+        should_retry=True,
+    ),
+    ErrorKind(
         "body_too_large",
         413,
         INVALID,

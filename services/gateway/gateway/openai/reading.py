@@ -10,9 +10,10 @@ from penstock_kit.auth.principal import Authenticator, Principal
 from starlette.requests import Request
 
 from gateway.admission.bodies import BodyBudget
+from gateway.arriving import read_body
 from gateway.callers import authenticated
 from gateway.errors import ApiError
-from gateway.http import named_headers, read_body
+from gateway.http import named_headers
 from gateway.parameters import check_content_type
 
 __all__ = ["BodyReader", "decoded"]
@@ -46,7 +47,7 @@ class BodyReader:
         headers = named_headers(request.scope)
         with self._bodies.share() as share:
             raw = await read_body(
-                headers, request.receive, max_bytes=self._max_body_bytes, hold=share.hold
+                headers, request.receive, max_bytes=self._max_body_bytes, share=share
             )
             if not raw:
                 return None

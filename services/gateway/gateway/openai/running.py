@@ -16,10 +16,11 @@ from penstock_kit.telemetry.tracing import child_of
 from starlette.requests import Request
 
 from gateway.admission.bodies import BodyBudget, BodyShare
+from gateway.arriving import read_body
 from gateway.callers import authenticated
 from gateway.cancel import Canceller
 from gateway.errors import ApiError, answered_with
-from gateway.http import named_headers, read_body
+from gateway.http import named_headers
 from gateway.openai.asking import Ask, Follow, checked_job
 from gateway.openai.ending import Endings
 from gateway.openai.feed import Feed, FeedLimits
@@ -162,7 +163,7 @@ class Runner:
             named_headers(request.scope),
             request.receive,
             max_bytes=self._max_body_bytes,
-            hold=share.hold,
+            share=share,
         )
         try:
             return decode_json(raw)

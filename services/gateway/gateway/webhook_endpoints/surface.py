@@ -41,6 +41,7 @@ _ALLOWED: Final = (*AUTH_ERRORS, "insufficient_scope", *ALWAYS)
 _KNOWN: Final = (*_ALLOWED, "webhook_endpoint_not_found")
 _WRITTEN: Final = (
     "malformed_json",
+    "body_stalled",
     "body_too_large",
     "unsupported_media_type",
     "gateway_busy",

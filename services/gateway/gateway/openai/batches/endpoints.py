@@ -11,9 +11,10 @@ from penstock_kit.auth.principal import Authenticator
 from starlette.requests import Request
 
 from gateway.admission.bodies import BodyBudget
+from gateway.arriving import read_body
 from gateway.callers import authenticated
 from gateway.errors import ApiError
-from gateway.http import EVENT_STREAM, Answer, StreamAnswer, named_headers, read_body
+from gateway.http import EVENT_STREAM, Answer, StreamAnswer, named_headers
 from gateway.openai.batches.body import BatchBody
 from gateway.openai.batches.desk import BatchDesk
 from gateway.openai.batches.following import BatchFollower
@@ -90,9 +91,7 @@ class BatchEndpoints:
     async def _decoded(self, request: Request) -> object:
         headers = named_headers(request.scope)
         with self._bodies.share() as share:
-            raw = await read_body(
-                headers, request.receive, max_bytes=_MAX_BODY_BYTES, hold=share.hold
-            )
+            raw = await read_body(headers, request.receive, max_bytes=_MAX_BODY_BYTES, share=share)
         try:
             return decode_json(raw)
         except MalformedJson as error:

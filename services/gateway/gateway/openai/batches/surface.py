@@ -38,6 +38,7 @@ BATCHES_SURFACE: Final = (
         errors=(
             *AUTH_ERRORS,
             "malformed_json",
+            "body_stalled",
             "body_too_large",
             "unsupported_media_type",
             "invalid_parameter",

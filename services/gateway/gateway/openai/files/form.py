@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from gateway.arriving import Arriving
 from gateway.errors import ApiError
 from gateway.http import ClientGoneError, Receive
 
@@ -67,7 +67,7 @@ class FormReader:
     """Pulls a form out of a request. One reader; parts in order, each read before the next."""
 
     def __init__(self, receive: Receive, boundary: bytes, limits: FormLimits) -> None:
-        self._receive = receive
+        self._arriving = Arriving(receive, stall_s=limits.stall_s)
         self._limits = limits
         self._events: deque[FormPart | bytes | _End] = deque()
         self._parts = 0
@@ -147,10 +147,9 @@ class FormReader:
 
     async def _read_on(self) -> None:
         try:
-            async with asyncio.timeout(self._limits.stall_s):
-                message = await self._receive()
+            message = await self._arriving.next()
         except TimeoutError:
-            text = f"nothing came for {self._limits.stall_s:g} s; nothing is kept, send it again"
+            text = "the rest of the upload did not come in time; nothing is kept, send it again"
             raise ApiError("upload_stalled", text, headers={"connection": "close"}) from None
         if message["type"] == "http.disconnect":
             raise ClientGoneError

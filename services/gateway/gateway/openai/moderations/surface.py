@@ -25,6 +25,7 @@ MODERATIONS_SURFACE: Final = (
         errors=(
             *AUTH_ERRORS,
             "malformed_json",
+            "body_stalled",
             "body_too_large",
             "unsupported_media_type",
             "gateway_busy",

@@ -17,6 +17,8 @@ from penstock_kit.batches.memory import MemoryShelf
 from tests.support.batches import BatchBench, chat_line, form, jsonl, look_together
 from tests.support.gateway import GatewayBench, MemoryFiles, Reply, make_bench, run_app
 
+FORM = "multipart/form-data; boundary=cut"
+
 
 async def upload(bench: GatewayBench, data: bytes, **fields: str) -> Reply:
     body, kind = form(data, **fields)
@@ -86,6 +88,76 @@ async def test_form_when_it_comes_in_pieces_of_any_size_then_the_same_is_read(si
     assert await reader.next_part() is None
 
 
+def field(name: str, text: str = "x", **options: str) -> bytes:
+    told = "".join(f'; {option}="{value}"' for option, value in options.items())
+    return (
+        f'--cut\r\nContent-Disposition: form-data; name="{name}"{told}\r\n\r\n{text}\r\n'.encode()
+    )
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize(
+    ("before", "blanks"),
+    [(b"A form:\r\n--cut?\r\n", b""), (b"", b" \t"), (b"\r\n", b"  "), (b"no --cut\r\n", b"")],
+)
+async def test_form_when_text_precedes_it_or_blanks_follow_a_boundary_then_it_is_read(
+    before: bytes, blanks: bytes, size: int
+) -> None:
+    """As RFC 2046 lets it be."""
+    body = (
+        before + b"\r\n" * bool(before) + form(b"{}")[0].replace(b"--cut\r", b"--cut%b\r" % blanks)
+    )
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+
+    async def receive() -> dict[str, Any]:
+        piece = pieces.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+    reader = FormReader(receive, b"cut", FormLimits(max_file_bytes=10_000, stall_s=5))
+    names = []
+    while (part := await reader.next_part()) is not None:
+        names.append((part.name, await reader.field()))
+
+    assert names == [("purpose", "batch"), ("file", "{}")]
+
+
+async def test_upload_when_no_boundary_comes_then_it_is_not_read_on() -> None:
+    bench = await make_bench()
+
+    reply = await bench.call(
+        "POST",
+        "/v1/files",
+        b"x" * 20_000,
+        headers={"content-type": FORM},
+    )
+
+    assert (reply.status, reply.code) == (400, "malformed_form")
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+async def test_upload_when_its_file_has_no_filename_then_400_says_what_to_do(size: int) -> None:
+    bench = await make_bench()
+    body = field("purpose", "batch") + field("file", "x" * size) + b"--cut--\r\n"
+
+    reply = await bench.call("POST", "/v1/files", body, headers={"content-type": FORM})
+
+    assert (reply.status, reply.code, reply.json["error"]["param"]) == (400, "invalid_type", "file")
+    assert "filename" in reply.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "param"), [("purpose", "purpose"), ("expires_after[seconds]", "expires_after.seconds")]
+)
+async def test_upload_when_a_field_comes_twice_then_400_names_it(name: str, param: str) -> None:
+    bench = await make_bench()
+    body = field(name, "1") + field(name, "2") + form(b"{}")[0]
+
+    reply = await bench.call("POST", "/v1/files", body, headers={"content-type": FORM})
+
+    assert (reply.status, reply.code, reply.json["error"]["param"]) == (400, "invalid_value", param)
+    assert stored(bench) == {}
+
+
 async def test_upload_when_caller_hangs_up_in_the_middle_then_nothing_is_left() -> None:
     bench = await make_bench()
     body, kind = form(b"x" * 10_000)
@@ -145,7 +217,12 @@ async def test_upload_when_nothing_more_comes_then_408_and_nothing_is_left() -> 
         (
             {"expires_after[anchor]": "created_at"},
             "missing_required_parameter",
-            "expires_after[seconds]",
+            "expires_after.seconds",
+        ),
+        (
+            {"expires_after[seconds]": "3600"},
+            "missing_required_parameter",
+            "expires_after.anchor",
         ),
         (
             {"expires_after[anchor]": "now", "expires_after[seconds]": "3600"},

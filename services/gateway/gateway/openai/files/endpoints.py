@@ -16,7 +16,7 @@ from gateway.callers import authenticated
 from gateway.errors import ApiError
 from gateway.http import Answer, StreamAnswer, named_headers
 from gateway.openai.files.desk import FileDesk, NewFile
-from gateway.openai.files.fields import upload_fields
+from gateway.openai.files.fields import field_param, upload_fields
 from gateway.openai.files.form import FormLimits, FormPart, FormReader, form_boundary
 from gateway.openai.files.paging import page_ask, purpose_of
 from gateway.openai.files.views import file_view, page_view
@@ -124,6 +124,7 @@ class FileEndpoints:
     ) -> None:
         while (part := await reader.next_part()) is not None:
             if part.filename is None:
+                _check_field(part, form)
                 form.fields[part.name] = await reader.field()
                 continue
             _check_file_part(part, form)
@@ -141,6 +142,18 @@ class FileEndpoints:
         return size
 
 
+def _check_field(part: FormPart, form: _Form) -> None:
+    if part.name == "file":
+        message = (
+            "Invalid type for 'file': expected a file, but got a string instead. Give the part a "
+            "filename."
+        )
+        raise ApiError("invalid_type", message, param="file")
+    if part.name in form.fields:
+        param = field_param(part.name)
+        raise ApiError("invalid_value", f"Invalid '{param}': send it once.", param=param)
+
+
 def _check_file_part(part: FormPart, form: _Form) -> None:
     if part.name != "file":
         name = part.name[:64]
@@ -150,9 +163,6 @@ def _check_file_part(part: FormPart, form: _Form) -> None:
 
 
 def _new_file(form: _Form, principal: Principal, file_id: str, key: str | None) -> NewFile:
-    if "file" in form.fields:
-        message = "Invalid type for 'file': expected a file, but got a string instead."
-        raise ApiError("invalid_type", message, param="file")
     fields = upload_fields(form.fields)
     if form.blob is None:
         raise ApiError(

@@ -9,7 +9,14 @@ from typing import Final
 
 from gateway.errors import ApiError
 
-__all__ = ["DEFAULT_LIFE", "MAX_LIFE_S", "MIN_LIFE_S", "UploadFields", "upload_fields"]
+__all__ = [
+    "DEFAULT_LIFE",
+    "MAX_LIFE_S",
+    "MIN_LIFE_S",
+    "UploadFields",
+    "field_param",
+    "upload_fields",
+]
 
 DEFAULT_LIFE: Final = timedelta(days=30)
 """As OpenAI has it for batch files."""
@@ -26,6 +33,11 @@ class UploadFields:
     """What an upload says beside its file."""
 
     life: timedelta = DEFAULT_LIFE
+
+
+def field_param(name: str) -> str:
+    """What error answers call a field of the form: `expires_after[seconds]` as it is in JSON."""
+    return {_ANCHOR: "expires_after.anchor", _SECONDS: "expires_after.seconds"}.get(name, name[:64])
 
 
 def upload_fields(given: Mapping[str, str]) -> UploadFields:
@@ -64,13 +76,14 @@ def _check_purpose(purpose: str | None) -> None:
 def _life(given: Mapping[str, str]) -> timedelta:
     for name in (_ANCHOR, _SECONDS):
         if name not in given:
+            param = field_param(name)
             raise ApiError(
-                "missing_required_parameter", f"Missing required parameter: '{name}'.", param=name
+                "missing_required_parameter", f"Missing required parameter: '{param}'.", param=param
             )
     if given[_ANCHOR] != "created_at":
         message = f"Invalid value: '{given[_ANCHOR][:64]}'. Supported values are: 'created_at'."
-        raise ApiError("invalid_value", message, param="expires_after.anchor")
-    text, param = given[_SECONDS], "expires_after.seconds"
+        raise ApiError("invalid_value", message, param=field_param(_ANCHOR))
+    text, param = given[_SECONDS], field_param(_SECONDS)
     if not (text.isascii() and text.isdigit() and len(text) <= 10):  # noqa: PLR2004 - no huge integers
         message = f"Invalid type for '{param}': expected an integer, but got a string instead."
         raise ApiError("invalid_type", message, param=param)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ __all__ = ["FormLimits", "FormPart", "FormReader", "form_boundary"]
 _MAX_HEADER_BYTES: Final = 8 * 1024
 _MAX_PARTS: Final = 32
 _MAX_FIELD_BYTES: Final = 4 * 1024
+_MAX_OPENING_BYTES: Final = 8 * 1024
+_NOT_SEPARATED: Final = "the parts are not separated as the Content-Type says"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,36 @@ def form_boundary(content_type: str | None) -> bytes:
     return boundary
 
 
+class _Opening:
+    """What may stand before the first part: any text, and blanks behind the first boundary.
+
+    The parser takes both for faults. Source: RFC 2046, section 5.1.1.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        self.is_over = False
+        self._plain = b"--" + boundary + b"\r\n"
+        self._first = re.compile(rb"^--" + re.escape(boundary) + rb"[ \t]*\r\n", re.MULTILINE)
+        self._text = b""
+
+    def after(self, data: bytes) -> bytes:
+        """What the parser is to read of the next bytes.
+
+        Raises:
+            ApiError: malformed_form.
+        """
+        if self.is_over:
+            return data
+        self._text += data
+        first = self._first.search(self._text)
+        if first is None:
+            if len(self._text) > _MAX_OPENING_BYTES:
+                raise _malformed(_NOT_SEPARATED)
+            return b""
+        self.is_over = True
+        return self._plain + self._text[first.end() :]
+
+
 class FormReader:
     """Pulls a form out of a request. One reader; parts in order, each read before the next."""
 
@@ -75,6 +108,7 @@ class FormReader:
         self._name = self._value = b""
         self._part = FormPart()
         self._is_whole = self._is_read = False
+        self._opening = _Opening(boundary)
         self._parser = MultipartParser(
             boundary,
             {
@@ -139,6 +173,8 @@ class FormReader:
     async def _next(self) -> FormPart | bytes | _End | None:
         while not self._events:
             if self._is_read:
+                if not self._opening.is_over:
+                    raise _malformed(_NOT_SEPARATED)
                 if not self._is_whole:
                     raise _cut()
                 return None
@@ -154,9 +190,9 @@ class FormReader:
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         try:
-            self._parser.write(message.get("body", b""))
+            self._parser.write(self._opening.after(message.get("body", b"")))
         except FormParserError:
-            raise _malformed("the parts are not separated as the Content-Type says") from None
+            raise _malformed(_NOT_SEPARATED) from None
         self._is_read = not message.get("more_body", False)
 
     def _on_part_begin(self) -> None:

@@ -160,6 +160,34 @@ async def test_rotation_gives_a_new_secret_and_tells_how_long_the_old_one_signs(
     assert len({made["secret"], rotated.json["secret"], more.json["secret"]}) == 3
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_rotation_with_the_key_of_another_body_is_refused(
+    bench: GatewayBench, keeps: bool
+) -> None:
+    """Or somebody would believe that a leaked secret signs no more."""
+    made = (await create(bench)).json
+    path, key = f"{PATH}/{made['id']}/rotate_secret", {"Idempotency-Key": "r1"}
+    name = "keep_old_secret_active_for_24_hours"
+
+    rotated = await bench.call("POST", path, {name: keeps}, headers=key)
+    again = await bench.call("POST", path, {name: keeps}, headers=key)
+    other = await bench.call("POST", path, {name: not keeps}, headers=key)
+
+    assert again.json == rotated.json
+    assert (other.status, other.code) == (422, "idempotency_key_reused")
+
+
+async def test_key_of_a_deleted_endpoint_makes_none_with_its_secret(bench: GatewayBench) -> None:
+    made = (await create(bench, key="k1")).json
+    await bench.call("DELETE", f"{PATH}/{made['id']}")
+
+    again = await create(bench, key="k1")
+    other = await create(bench, key="k2")
+
+    assert (again.status, again.code) == (422, "idempotency_key_reused")
+    assert other.json["secret"] != made["secret"]
+
+
 async def test_patch_changes_what_it_names_and_checks_it(bench: GatewayBench) -> None:
     made = (await create(bench)).json
     path = f"{PATH}/{made['id']}"

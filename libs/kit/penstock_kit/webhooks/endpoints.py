@@ -50,6 +50,7 @@ class WebhookEndpoints:
         self._of_tenant: dict[str, dict[str, WebhookEndpoint]] = {}
         self._suspensions: dict[str, WebhookSuspension] = {}
         self._successes: dict[str, WebhookSuccess] = {}
+        self._forgotten: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._endpoints)
@@ -89,10 +90,16 @@ class WebhookEndpoints:
             and self._view(endpoint).is_live
         ]
 
+    def was_forgotten(self, endpoint_id: str) -> bool:
+        """Whether there was such an endpoint, as far as the topic still tells of its end."""
+        return endpoint_id in self._forgotten
+
     def apply(self, key: str, value: bytes | None) -> str | None:
         """Take one record in; why it was not, or None. The older word then stands."""
         if value is None:
             self._forget(key)
+            if "/" not in key:
+                self._forgotten.add(key)
             return None
         try:
             record = WebhookRecordAdapter.validate_json(value)
@@ -111,6 +118,7 @@ class WebhookEndpoints:
 
     def _put(self, endpoint: WebhookEndpoint) -> None:
         self._forget(endpoint.id)
+        self._forgotten.discard(endpoint.id)
         self._endpoints[endpoint.id] = endpoint
         self._of_tenant.setdefault(endpoint.tenant, {})[endpoint.id] = endpoint
 

@@ -57,6 +57,10 @@ class EndpointBook:
         """The endpoint, if it is known here."""
         return self._endpoints.find(scope, endpoint_id)
 
+    def was_deleted(self, endpoint_id: str) -> bool:
+        """Whether there was such an endpoint, as far as the log still tells."""
+        return self._endpoints.was_forgotten(endpoint_id)
+
     async def find(self, scope: TenantScope, endpoint_id: str) -> EndpointView:
         """The endpoint, though another gateway has made it a moment ago.
 

@@ -124,6 +124,9 @@ class WebhookDesk:
         known = self._book.known(principal.scope, endpoint_id)
         if known is not None:
             return self._replayed(known, fingerprint)
+        if self._book.was_deleted(endpoint_id):
+            # The same id would have the same secret, which its deletion has ended.
+            raise _key_reused("an endpoint that was deleted")
         if len(self._book.of_tenant(principal.scope)) >= self._limits.per_tenant:
             message = f"the tenant has {self._limits.per_tenant} webhook endpoints; delete one"
             raise ApiError("too_many_webhook_endpoints", message)
@@ -176,17 +179,19 @@ class WebhookDesk:
         makes the oldest secret void at once.
 
         Raises:
-            ApiError: as `find`; broker_busy.
+            ApiError: as `find`; idempotency_key_reused, broker_busy.
         """
         _authorize(principal)
         view = await self._book.newest(principal.scope, endpoint_id)
         endpoint, now = view.endpoint, self._clock.now()
         hashed = None if key is None else _hash(key)
+        keeps_old = body.keep_old_secret_active_for_24_hours
         if hashed is not None and hashed == endpoint.rotation_key:
+            if keeps_old != (endpoint.overlap_until is not None):
+                raise _key_reused("a rotation that did otherwise with the old secret")
             is_fresh = now - (endpoint.rotated_at or now) <= self._limits.replay_for
             secret = self._secrets.present(endpoint) if is_fresh else None
             return Shown(view, secret, is_replay=True)
-        keeps_old = body.keep_old_secret_active_for_24_hours
         changes = {
             "generation": endpoint.generation + 1,
             "rotated_at": now,
@@ -229,8 +234,7 @@ class WebhookDesk:
     def _replayed(self, known: EndpointView, fingerprint: str | None) -> Shown:
         endpoint = known.endpoint
         if fingerprint != endpoint.fingerprint:
-            message = "the Idempotency-Key made an endpoint of another body; use a fresh key"
-            raise ApiError("idempotency_key_reused", message, param="Idempotency-Key")
+            raise _key_reused("an endpoint of another body")
         age = self._clock.now() - endpoint.created_at
         is_fresh = endpoint.generation == 1 and age <= self._limits.replay_for
         secret = self._secrets.present(endpoint) if is_fresh else None
@@ -252,6 +256,11 @@ def _authorize(principal: Principal) -> None:
     if principal.level is Scope.USER:
         message = "webhook endpoints belong to the whole tenant; use a key of scope tenant"
         raise ApiError("insufficient_scope", message)
+
+
+def _key_reused(made: str) -> ApiError:
+    message = f"the Idempotency-Key made {made}; use a fresh key"
+    return ApiError("idempotency_key_reused", message, param="Idempotency-Key")
 
 
 def _hash(text: str) -> str:

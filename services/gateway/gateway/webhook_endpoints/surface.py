@@ -161,7 +161,7 @@ WEBHOOKS_SURFACE: Final = (
                 headers=("Idempotent-Replayed",),
             ),
         ),
-        errors=(*_KNOWN, *_WRITTEN, "invalid_parameter"),
+        errors=(*_KNOWN, *_WRITTEN, "invalid_parameter", "idempotency_key_reused"),
     ),
     RouteSpec(
         method="POST",

@@ -177,7 +177,7 @@ def _seconds(retry_after: str | None, now: datetime) -> float | None:
         return float(text[:9])
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of so many digits that no machine has room for it
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=timezone.utc)

@@ -191,6 +191,7 @@ async def test_everything_else_is_tried_again_by_the_schedule(
         ("1", timedelta(seconds=5.25)),
         ("Sat, 21 Nov 2020 13:00:00 GMT", timedelta(seconds=5.25)),
         ("soon", timedelta(seconds=5.25)),
+        ("Mon, 01 Jan 99999999999999 00:00:00 GMT", timedelta(seconds=5.25)),
         ("-5", timedelta(seconds=5.25)),
         ("nan", timedelta(seconds=5.25)),
     ],

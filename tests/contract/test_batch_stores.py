@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from uuid import uuid4
 
 import pytest
+from penstock_contracts.batches import BatchChanged, BatchCounts
+from penstock_contracts.codec import encode_model
+from penstock_contracts.topics import BATCH_EVENTS
 from penstock_kit.batches.events import BatchEvents, KeptEvent, RedisBatchEvents
+from penstock_kit.batches.fold import BatchFold
 from penstock_kit.batches.lease import BatchHeld, BatchLeases
 from penstock_kit.batches.memory import MemoryBatchEvents, MemoryRecalls, MemoryShelf
 from penstock_kit.batches.recalls import Recalls, RedisRecalls
 from penstock_kit.batches.shelf import PageAsk, RedisShelf, Shelf, Shelved
+from penstock_kit.jobs.coverage import FoldMarks
 from penstock_kit.jobs.stored import EPOCH_KEY
 from penstock_kit.jobs.view import TableAway
+from penstock_kit.kafka.ports import Record
 from penstock_kit.redis_client import RedisClient, connect_redis
 from penstock_kit.settings import RedisSettings
 from penstock_kit.tenancy import TenantScope
@@ -181,6 +188,36 @@ async def test_shelf_when_redis_is_filled_again_then_only_what_is_final_is_told(
         await shelf.page(scope, PageAsk())
     await redis.set(EPOCH_KEY, "whole")
     assert await shelf.get(scope, "going-on") == b"going-on 1"
+
+
+async def test_events_when_folded_then_readers_know_how_far_the_view_is(
+    redis: RedisClient,
+) -> None:
+    marks = FoldMarks(redis, topic=BATCH_EVENTS.name)
+    place = int(time.monotonic_ns() % 1_000_000_000)
+    fold = BatchFold(redis, on_skip=lambda _, error: pytest.fail(str(error)))
+    changed = BatchChanged(
+        type="batch.in_progress",
+        batch="batch_" + "0" * 42,
+        sequence_number=0,
+        at=NOW,
+        counts=BatchCounts(),
+    )
+    headers = [("ce_tenant", f"t{uuid4().hex[:12]}".encode())]
+    record = Record(
+        topic=BATCH_EVENTS.name,
+        partition=place,
+        offset=41,
+        key=b"b",
+        value=encode_model(changed),
+        headers=headers,
+        timestamp_ms=0,
+    )
+
+    await fold.take([record])
+
+    assert (await marks.read())[place] == 42
+    assert place not in await FoldMarks(redis).read()
 
 
 async def test_lease_when_held_by_another_then_busy_until_it_is_left(redis: RedisClient) -> None:

@@ -125,6 +125,18 @@ class _Cancels:
         self.asked.discard(job)
 
 
+@dataclass
+class _Folded:
+    is_behind: bool = False
+    """The recorder has not read what the log holds."""
+    looks: int = 0
+
+    async def covers(self, since: float) -> bool:
+        del since
+        self.looks += 1
+        return not self.is_behind
+
+
 class BatchBench:
     """Runs what the gateway has written, like lanes and a recorder would."""
 
@@ -132,12 +144,13 @@ class BatchBench:
         self.gateway = bench
         self.leases = _Leases()
         self.cancels = _Cancels()
+        self.folded = _Folded()
         self.handler = self.new_handler()
         self.answered: list[str] = []
 
     def new_handler(self) -> BatchHandler:
         """What runs batches in one more gateway."""
-        running = BatchRunning(leases=self.leases, cancels=self.cancels)
+        running = BatchRunning(leases=self.leases, cancels=self.cancels, folded=self.folded)
         return self.gateway.inside.batch_handlers[0](running)
 
     async def upload(self, data: bytes, **fields: str) -> str:

@@ -6,6 +6,7 @@ from random import Random, SystemRandom
 from uuid import uuid4
 
 from penstock_contracts.ids import JobIds
+from penstock_contracts.topics import BATCH_EVENTS
 from penstock_kit.auth.api_keys import ApiKeys
 from penstock_kit.auth.bearer import BearerAuthenticator
 from penstock_kit.auth.jwt_tokens import JwtTokens
@@ -21,8 +22,10 @@ from penstock_kit.blobs.files import FileStore
 from penstock_kit.blobs.store import BlobStore
 from penstock_kit.clock import SystemClock
 from penstock_kit.control import ControlBoard
+from penstock_kit.jobs.coverage import Coverage, FoldMarks
 from penstock_kit.jobs.redis_table import RedisJobTable
 from penstock_kit.kafka.consumer import GroupConsumer
+from penstock_kit.kafka.ends import KafkaEnds
 from penstock_kit.kafka.producer import KafkaProducer
 from penstock_kit.lifecycle import Part, Service
 from penstock_kit.redis_client import connect_redis
@@ -123,7 +126,14 @@ def build_service(settings: GatewaySettings) -> Service:
         book=book,
     )
     board = ControlBoard(settings.kafka, producer)
-    running = BatchRunning(leases=BatchLeases(redis, owner=uuid4().hex), cancels=board)
+    running = BatchRunning(
+        leases=BatchLeases(redis, owner=uuid4().hex),
+        cancels=board,
+        folded=Coverage(
+            KafkaEnds(settings.kafka, BATCH_EVENTS.name),
+            FoldMarks(redis, topic=BATCH_EVENTS.name),
+        ),
+    )
     handler = inside.batch_handlers[0](running)
     inside.drains.append(handler.leave)
     lanes = build_lanes(

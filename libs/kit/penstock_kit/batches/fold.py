@@ -15,6 +15,7 @@ from penstock_kit.batches.events import KeptEvent, RedisBatchEvents
 from penstock_kit.batches.records import first_state, shelved_batch, shelved_file
 from penstock_kit.batches.shelf import RedisShelf, Shelved
 from penstock_kit.errors import Rejected
+from penstock_kit.jobs.coverage import FoldMarks, event_marks
 from penstock_kit.kafka.ports import Record
 from penstock_kit.redis_client import RedisClient
 from penstock_kit.tenancy import TenantScope
@@ -32,6 +33,7 @@ class BatchFold:
         self._files = RedisShelf(redis, "file")
         self._batches = RedisShelf(redis, "batch")
         self._events = RedisBatchEvents(redis)
+        self._marks = FoldMarks(redis, topic=BATCH_EVENTS.name)
         self._on_skip = on_skip
 
     async def take(self, records: Sequence[Record]) -> None:
@@ -65,6 +67,8 @@ class BatchFold:
         await self._files.put_many(files)
         await self._batches.put_many(batches)
         await self._events.keep(events)
+        ends = {record.place: record.offset + 1 for record in records}
+        await self._marks.note(event_marks(ends, topic=BATCH_EVENTS.name))
 
     async def _drop_file(self, record: Record) -> None:
         await self._files.drop(_scope(record), (record.key or b"").decode())

@@ -27,7 +27,7 @@ return 1
 
 
 class EventLog(Protocol):
-    """The events topic, as far as its end goes."""
+    """A topic of events, as far as its end goes."""
 
     async def ends(self) -> Mapping[int, int]:
         """The offset after the newest record of each partition that holds any, as of now.
@@ -38,19 +38,23 @@ class EventLog(Protocol):
         ...
 
 
-def event_marks(offsets: Mapping[TopicPartition, int]) -> dict[int, int]:
+def event_marks(
+    offsets: Mapping[TopicPartition, int], *, topic: str = EVENTS.name
+) -> dict[int, int]:
     """Those of the events topic, by partition."""
-    return {place.partition: at for place, at in offsets.items() if place.topic == EVENTS.name}
+    return {place.partition: at for place, at in offsets.items() if place.topic == topic}
 
 
 class FoldMarks:
     """Per partition of the events topic, the offset up to which the table has everything.
 
-    True only while the table is whole: what came up empty is rebuilt first.
+    True only while the table is whole: what came up empty is rebuilt first. Of another `topic`,
+    the same for its view.
     """
 
-    def __init__(self, redis: RedisClient) -> None:
+    def __init__(self, redis: RedisClient, *, topic: str = EVENTS.name) -> None:
         self._redis = redis
+        self._key = _MARKS_KEY if topic == EVENTS.name else f"{_MARKS_KEY}:{topic}"
         self._raise = Script(redis, _RAISE)
 
     async def note(self, marks: Mapping[int, int]) -> None:
@@ -62,7 +66,7 @@ class FoldMarks:
         if marks:
             flat = [number for mark in marks.items() for number in mark]
             with redis_errors("noting what is folded"):
-                await self._raise.run([_MARKS_KEY], flat)
+                await self._raise.run([self._key], flat)
 
     async def read(self) -> dict[int, int]:
         """The marks.
@@ -71,7 +75,7 @@ class FoldMarks:
             TableAway: Redis does not answer.
         """
         with redis_errors("reading what is folded"):
-            fields = cast("dict[bytes, bytes]", await self._redis.hgetall(_MARKS_KEY))
+            fields = cast("dict[bytes, bytes]", await self._redis.hgetall(self._key))
         return {int(partition): int(mark) for partition, mark in fields.items()}
 
 

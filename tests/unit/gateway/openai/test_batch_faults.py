@@ -122,6 +122,33 @@ async def test_input_file_when_gone_before_another_gateway_goes_on_then_counts_a
     assert (state["status"], state["request_counts"]["completed"]) == ("failed", 3)
 
 
+async def test_batch_when_taken_over_before_its_events_are_folded_then_no_number_comes_twice() -> (
+    None
+):
+    """The view drops an event whose number it has, and who follows the batch never hears of it."""
+    batches = await bench(batch_window=16)
+    await batches.batch(*(chat_line(str(number)) for number in range(20)))
+    running = asyncio.create_task(batches.run())
+    jobs = await batches.until_written(16)
+    for event in completed(jobs[0], "x"):
+        batches.feed(event)
+    await eventually(lambda: asyncio.sleep(0, len(batches.events()) == 2))
+    batches.handler.leave()
+    with pytest.raises(Busy):
+        await running
+
+    batches.folded.is_behind = True
+    running = asyncio.create_task(batches.run(batches.new_handler()))
+    await until(lambda: batches.folded.looks)
+    await batches.fold_events()
+    batches.folded.is_behind = False
+    async with batches.worker():
+        await running
+
+    numbers = [event.sequence_number for event in batches.events()]
+    assert sorted(numbers) == list(range(23))
+
+
 async def test_gateway_when_it_was_frozen_and_succeeded_then_it_writes_no_old_state() -> None:
     """In a compacted topic its state would be all that is left of the batch."""
     batches = await bench(batch_window=16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import structlog
 from penstock_contracts.batches import (
@@ -28,13 +28,16 @@ from penstock_kit.kafka.bursts import Bursts
 from penstock_kit.kafka.ports import OutRecord, Producer, ProducerFull
 from penstock_kit.tenancy import TenantScope
 
-__all__ = ["Journal", "LineNews"]
+__all__ = ["Folded", "Journal", "LineNews"]
 
 log = structlog.get_logger(__name__)
 
 _PAUSE_S = 1.0
 _LINES_PAUSE = timedelta(milliseconds=50)
 """Between two bursts of lines' ends: who follows a batch hears of each so late."""
+_LOOK_EVERY_S = 0.2
+_BEHIND_S = 60.0
+"""A recorder is a second late, or away: then a batch that was taken over does not wait for it."""
 _MOST_HELD = 1_000
 """Ends that wait for room in the producer; beyond, lines keep their places, so no more begin."""
 _EVENT_OF: dict[BatchStatus, str] = {
@@ -46,6 +49,14 @@ _EVENT_OF: dict[BatchStatus, str] = {
 
 async def _at_once() -> None:
     """Nothing to do before."""
+
+
+class Folded(Protocol):
+    """How far the view of batches' events is; see `penstock_kit.jobs.coverage.Coverage`."""
+
+    async def covers(self, since: float) -> bool:
+        """Whether it has all that the log held at that time of the loop."""
+        ...
 
 
 LineNews = tuple[int, str, str | None, int | None, str | None]
@@ -63,6 +74,7 @@ class Journal:
         shelf: Shelf,
         events: BatchEvents,
         clock: Clock,
+        folded: Folded,
         confirm: Confirm,
     ) -> None:
         """`confirm` is asked before each state is written."""
@@ -72,6 +84,7 @@ class Journal:
         self._shelf = shelf
         self._events = events
         self._clock = clock
+        self._folded = folded
         self._confirm = confirm
         self._number = 0
         self._told: set[int] = set()
@@ -82,7 +95,10 @@ class Journal:
 
         Raises:
             TableAway: Redis does not answer.
+            Retryable: the log does not.
         """
+        if self.state.version > 1:
+            await self._until_folded()
         request = self.state.request
         scope, after = TenantScope(request.tenant), -1
         while events := await self._events.read(scope, request.id, after=after):
@@ -91,6 +107,16 @@ class Journal:
                     self._told.add(BatchLineEnded.model_validate_json(event.value).line)
             after = events[-1].number
         self._number = after + 1
+
+    async def _until_folded(self) -> None:
+        """An earlier run may have told what its view lacks yet; a number is given once."""
+        clock = asyncio.get_running_loop().time
+        since = clock()
+        while not await self._folded.covers(since):
+            if clock() - since >= _BEHIND_S:
+                log.warning("batch.events_behind", batch=self.state.request.id)
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def change(self, status: BatchStatus, **known: Any) -> None:
         """Enter a state: written, acknowledged, shown, told. Waits as long as the log is away.

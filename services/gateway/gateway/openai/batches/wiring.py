@@ -22,7 +22,7 @@ from gateway.openai.batches.endpoints import BatchEndpoints
 from gateway.openai.batches.files_out import FilesOut
 from gateway.openai.batches.following import BatchFollower
 from gateway.openai.batches.handler import BatchHandler, Cancels
-from gateway.openai.batches.journal import Journal
+from gateway.openai.batches.journal import Folded, Journal
 from gateway.openai.batches.run_parts import RunLimits, RunParts
 from gateway.openai.batches.slots import LineSlots
 from gateway.openai.batches.submitting import LineSubmitter
@@ -75,6 +75,7 @@ class BatchRunning:
 
     leases: Leases
     cancels: Cancels
+    folded: Folded
 
 
 def build_batches(
@@ -138,6 +139,7 @@ def build_handler(
             shelf=stores.batches,
             events=stores.events,
             clock=native.clock,
+            folded=running.folded,
             confirm=confirm,
         )
 

@@ -11,7 +11,7 @@ import pytest
 from gateway.openai.batches.following import BatchFollower
 from penstock_contracts.batches import BatchEventAdapter
 from penstock_contracts.credentials import Scope
-from penstock_kit.auth.principal import Principal
+from penstock_kit.auth.principal import AuthError, Principal
 from penstock_kit.batches.events import KeptEvent
 from penstock_kit.batches.memory import MemoryBatchEvents, MemoryShelf
 from penstock_kit.tenancy import TenantScope
@@ -103,28 +103,28 @@ async def test_stream_when_its_end_is_fresh_then_late_events_are_waited_for() ->
 
 async def test_stream_when_its_key_is_revoked_then_it_ends_though_events_keep_coming() -> None:
     """A busy batch has events for hours, and a stream without silence needs no heartbeat."""
-    is_live = True
+    frames: list[bytes] = []
+    revoked = AuthError("the key was revoked", code="revoked_api_key")
     events = MemoryBatchEvents()
     scope, batch = TenantScope("acme"), "batch_" + "0" * 42
     follower = BatchFollower(
         events,
         batches=MemoryShelf(),
         clock=HandClock(),
-        is_live=lambda _: is_live,
+        lapse_of=lambda _: None if len(frames) < 3 else revoked,
         heartbeat=timedelta(milliseconds=20),
     )
     caller = Principal(tenant="acme", user="ann", level=Scope.USER, credential="k")
-    frames = 0
 
     async with asyncio.timeout(10):
-        async for _ in follower.frames(caller, batch, after=-1):
-            kept = KeptEvent(frames, "batch.line.completed", b"{}")
+        async for frame in follower.frames(caller, batch, after=-1):
+            kept = KeptEvent(len(frames), "batch.line.completed", b"{}")
             await events.keep([(scope, batch, kept)])
             await asyncio.sleep(0)
-            frames += 1
-            is_live = frames < 3
+            frames.append(frame)
 
-    assert frames >= 3
+    assert len(frames) > 3
+    assert frames[-1] == b": revoked_api_key, come again with Last-Event-ID\n\n"
 
 
 async def test_stream_when_events_are_away_then_no_end_is_made_up() -> None:

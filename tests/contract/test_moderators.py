@@ -136,3 +136,22 @@ async def test_upstream_when_it_hangs_or_is_gone_is_away(server: ModerationUpstr
     with pytest.raises(ModeratorAway):
         await moderator.judge(["x"], model=None)
     await moderator.close()
+
+
+async def test_upstream_when_its_answer_comes_in_parts_is_read_to_the_end(
+    server: ModerationUpstream,
+) -> None:
+    texts = [f"text {number}" for number in range(3000)]  # far more than one read gives
+    moderator = UpstreamModerator(entry(server))
+    judgement = await moderator.judge(texts, model=None)
+    await moderator.close()
+
+    assert len(judgement.verdicts) == len(texts)
+
+
+async def test_upstream_when_its_answer_has_no_end_is_away(server: ModerationUpstream) -> None:
+    server.body = "x" * (17 * 1024 * 1024)
+    moderator = UpstreamModerator(entry(server))
+    with pytest.raises(ModeratorAway, match="sends more than"):
+        await moderator.judge(["x"], model=None)
+    await moderator.close()

@@ -75,7 +75,7 @@ class UpstreamModerator:
         address = f"{self._entry.url.rstrip('/')}/moderations"
         try:
             async with self._open().post(address, data=body, allow_redirects=False) as reply:
-                raw = await reply.content.read(_MAX_ANSWER_BYTES)
+                raw = await _body(reply)
                 if reply.status == 200:  # noqa: PLR2004 - HTTP
                     return raw
                 raise _fault(reply.status, raw, reply.headers.get("retry-after"), model)
@@ -97,6 +97,19 @@ class UpstreamModerator:
 
 
 _UNREADABLE: Final = "the moderation upstream answered something that is no moderation"
+
+
+async def _body(reply: aiohttp.ClientResponse) -> bytes:
+    """All of it; one read of the stream gives only what has arrived."""
+    body = bytearray()
+    async for part in reply.content.iter_any():
+        body += part
+        if len(body) > _MAX_ANSWER_BYTES:
+            raise ModeratorAway(
+                f"the moderation upstream sends more than {_MAX_ANSWER_BYTES} bytes; "
+                "check that its URL is that of a moderation API"
+            )
+    return bytes(body)
 
 
 def _verdict(result: _Result) -> Verdict:

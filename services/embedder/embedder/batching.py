@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -29,16 +29,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A job's part of the batches.
+    """What a job's part of the batches cost, also where the job did not get to its end.
 
     Attributes:
-        vectors: (texts, dimensions) float32 of unit length, in the order of its texts.
         billed_tokens: what the provider counted; None if it did not say.
+        counted_tokens: our own count of the same texts.
+        under_way_tokens: our count of texts in calls whose end the job did not wait for.
         is_exact: False where the bill of a batch of several jobs was divided by length.
     """
 
-    vectors: Vectors
     billed_tokens: int | None
+    counted_tokens: int
+    under_way_tokens: int
     is_exact: bool
 
 
@@ -76,9 +78,13 @@ class Batcher:
         texts: Sequence[TokenizedText],
         *,
         urgency: Urgency,
+        book: Callable[[Share], None],
         dimensions: int | None = None,
-    ) -> Share:
+    ) -> Vectors:
         """Embed a job's texts, at least one; a cancelled caller's waiting texts are withdrawn.
+
+        `book` is told once what was used, whatever the outcome. Gives (texts, dimensions) float32
+        of unit length, in the order of the texts.
 
         Raises:
             UnusableText: a text gives no vector, or the model refuses it; `index` tells which. The
@@ -96,7 +102,8 @@ class Batcher:
         finally:
             self._waiting.withdraw(ticket)
             self._tell_change()
-        return Share(ticket.vectors, ticket.billed_tokens, ticket.is_exact)
+            book(_share(ticket))
+        return ticket.vectors
 
     async def _run_batches(self) -> None:
         while True:
@@ -122,9 +129,7 @@ class Batcher:
             return
         started = self._clock.monotonic()
         try:
-            embedded = await self._model.embed(
-                [item.text for item in items], dimensions=batch.dimensions
-            )
+            embedded = await self._call(batch, items)
         except ModelAway as error:
             self._metrics.failed_batches.labels("away").inc()
             for item in items:
@@ -134,6 +139,20 @@ class Batcher:
         else:
             self._count(batch, items, self._clock.monotonic() - started)
             _deliver(items, embedded)
+
+    async def _call(self, batch: Batch, items: Sequence[Item]) -> Embedded:
+        """One call. One that a stop cuts short stays under way: it may be billed."""
+        for item in items:
+            item.ticket.under_way_tokens += item.text.tokens
+        try:
+            embedded = await self._model.embed(
+                [item.text for item in items], dimensions=batch.dimensions
+            )
+        except Exception:
+            _set_over(items)
+            raise
+        _set_over(items)
+        return embedded
 
     async def _isolate(self, batch: Batch, items: Sequence[Item], error: Exception) -> None:
         if len(items) > 1:
@@ -163,12 +182,23 @@ class Batcher:
             self._metrics.waiting_texts.labels(urgency.value).set(self._waiting.count(urgency))
 
 
+def _share(ticket: Ticket) -> Share:
+    return Share(
+        ticket.billed_tokens, ticket.counted_tokens, ticket.under_way_tokens, ticket.is_exact
+    )
+
+
+def _set_over(items: Sequence[Item]) -> None:
+    for item in items:
+        item.ticket.under_way_tokens -= item.text.tokens
+
+
 def _deliver(items: Sequence[Item], embedded: Embedded) -> None:
     is_usable = usable_rows(embedded.vectors)
     is_exact = all(item.ticket is items[0].ticket for item in items)
     bills = _divided(embedded.billed_tokens, [item.text.tokens for item in items])
     for row, item in enumerate(items):
-        item.ticket.bill(bills[row], is_exact=is_exact)
+        item.ticket.bill(bills[row], counted=item.text.tokens, is_exact=is_exact)
         if is_usable[row]:
             item.ticket.fill(item.index, embedded.vectors[row])
         else:

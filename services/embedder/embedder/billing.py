@@ -40,11 +40,15 @@ class Bill:
             usage = Usage.model_validate(before)
             self._tokens, self._is_estimated = usage.input_tokens, usage.estimated
 
-    def add(self, share: Share, *, counted: int) -> None:
-        """Book finished texts: what the provider billed, else what was `counted` here."""
+    def add(self, share: Share) -> None:
+        """Book what texts have used: what the provider billed, else what was counted here."""
+        if not (share.counted_tokens or share.under_way_tokens):
+            return
         billed = share.billed_tokens
-        self._tokens = (self._tokens or 0) + (counted if billed is None else billed)
-        self._is_estimated = self._is_estimated or not share.is_exact
+        known = share.counted_tokens if billed is None else billed
+        self._tokens = (self._tokens or 0) + known + share.under_way_tokens
+        if share.under_way_tokens or not share.is_exact:
+            self._is_estimated = True
 
     @property
     def state(self) -> dict[str, Any] | None:

@@ -144,10 +144,9 @@ class Tasks:
         urgency: Urgency,
         dimensions: int | None = None,
     ) -> Vectors:
-        share = await self._batcher.embed(texts, urgency=urgency, dimensions=dimensions)
-        counted = sum(text.tokens for text in texts)
-        bill.add(share, counted=counted)
-        return share.vectors
+        return await self._batcher.embed(
+            texts, urgency=urgency, book=bill.add, dimensions=dimensions
+        )
 
     async def _texts(self, asked: EmbedInput) -> list[TokenizedText]:
         if asked.tokens is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -106,7 +106,7 @@ class QdrantStore:
         shape = self._shape(client, collection)
         if shape is not None:
             return shape
-        _create(client, collection, dimensions=dimensions, model=model, indexed=self._has_indexes)
+        _create(client, collection, dimensions=dimensions, model=model)
         made = self._shape(client, collection)
         if made is None:
             raise StoreAway(f"collection {collection!r} vanished while it was made; trying again")
@@ -116,7 +116,10 @@ class QdrantStore:
         if collection not in self._shapes:
             if not client.collection_exists(_PREFIX + collection):
                 return None
-            config = client.get_collection(_PREFIX + collection).config
+            found = client.get_collection(_PREFIX + collection)
+            if self._has_indexes:
+                _index(client, collection, existing=found.payload_schema)
+            config = found.config
             vectors: Any = config.params.vectors
             self._shapes[collection] = _Shape(vectors.size, (config.metadata or {}).get("model"))
         return self._shapes[collection]
@@ -167,9 +170,7 @@ def _check(collection: str, shape: _Shape, *, dimensions: int, model: str | None
         )
 
 
-def _create(
-    client: QdrantClient, collection: str, *, dimensions: int, model: str, indexed: bool
-) -> None:
+def _create(client: QdrantClient, collection: str, *, dimensions: int, model: str) -> None:
     """Create unless another worker was faster."""
     from qdrant_client import models  # noqa: PLC0415 - 70 MB that only a started store needs
 
@@ -183,16 +184,20 @@ def _create(
     except Exception:
         if not client.collection_exists(name):
             raise
-    if not indexed:
-        return
-    client.create_payload_index(
-        name,
-        "tenant",
-        models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-        wait=True,
-    )
-    client.create_payload_index(name, "document", models.PayloadSchemaType.KEYWORD, wait=True)
-    client.create_payload_index(name, "chunk", models.PayloadSchemaType.INTEGER, wait=True)
+
+
+def _index(client: QdrantClient, collection: str, *, existing: Collection[str]) -> None:
+    """Make the payload indexes that are missing: whoever made the collection may have died then."""
+    from qdrant_client import models  # noqa: PLC0415 - the same
+
+    wanted: dict[str, Any] = {
+        "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
+        "document": models.PayloadSchemaType.KEYWORD,
+        "chunk": models.PayloadSchemaType.INTEGER,
+    }
+    for field, schema in wanted.items():
+        if field not in existing:
+            client.create_payload_index(_PREFIX + collection, field, schema, wait=True)
 
 
 def _upsert(client: QdrantClient, *, name: str, points: list[Any]) -> None:

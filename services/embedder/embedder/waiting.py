@@ -47,7 +47,15 @@ class BatchPolicy:
 
 
 class Ticket:
-    """One job's texts on their way through the model; `done` resolves with the last vector."""
+    """One job's texts on their way through the model; `done` resolves with the last vector.
+
+    Attributes:
+        billed_tokens: what the provider counted for the texts of calls that are over; None if it
+            did not say.
+        counted_tokens: our own count of the same texts.
+        under_way_tokens: our count of the texts in calls whose end is not known.
+        is_exact: False where the bill of a batch of several jobs was divided by length.
+    """
 
     def __init__(
         self,
@@ -61,6 +69,8 @@ class Ticket:
         self.dimensions = dimensions
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.billed_tokens: int | None = 0
+        self.counted_tokens = 0
+        self.under_way_tokens = 0
         self.is_exact = True
         self._vectors: Vectors | None = None
         self._missing = len(texts)
@@ -80,8 +90,9 @@ class Ticket:
         if self._missing == 0 and not self.done.done():
             self.done.set_result(None)
 
-    def bill(self, tokens: int | None, *, is_exact: bool) -> None:
+    def bill(self, tokens: int | None, *, counted: int, is_exact: bool) -> None:
         """Add what the provider counted for some of the texts; one None makes the sum unknown."""
+        self.counted_tokens += counted
         known = self.billed_tokens is not None and tokens is not None
         self.billed_tokens = (self.billed_tokens or 0) + (tokens or 0) if known else None
         self.is_exact = self.is_exact and is_exact

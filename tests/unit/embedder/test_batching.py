@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import numpy as np
 import pytest
-from embedder.batching import Batcher
+from embedder.batching import Batcher, Share
+from embedder.billing import Bill, NoPrices
 from embedder.errors import ModelAway, ModelFault, UnusableText
 from embedder.fake_model import FakeModel
 from embedder.metrics import Metrics
@@ -59,8 +60,9 @@ async def batcher(model: ScriptedModel) -> AsyncIterator[Batcher]:
 async def embed(
     batcher: Batcher, model: FakeModel, *texts: str, urgency: Urgency = Urgency.BULK
 ) -> np.ndarray:
-    share = await batcher.embed(await model.tokenize(texts), urgency=urgency)
-    return share.vectors
+    return await batcher.embed(
+        await model.tokenize(texts), urgency=urgency, book=lambda _share: None
+    )
 
 
 async def settle() -> None:
@@ -185,17 +187,61 @@ async def test_embed_when_the_bill_covers_several_jobs_divides_it_exactly(
     model.gate.clear()
     blocker = asyncio.create_task(embed(batcher, model, "x"))
     await settle()
-    shares = [
-        asyncio.create_task(batcher.embed(await model.tokenize([text]), urgency=Urgency.BULK))
+    shares: list[Share] = []
+    jobs = [
+        asyncio.create_task(
+            batcher.embed(await model.tokenize([text]), urgency=Urgency.BULK, book=shares.append)
+        )
         for text in ("a b", "c d")
     ]
     await settle()
     model.gate.set()
-    await blocker
-    first, second = await asyncio.gather(*shares)
+    await asyncio.gather(blocker, *jobs)
+    first, second = shares
 
     assert (first.billed_tokens or 0) + (second.billed_tokens or 0) == 7
     assert not first.is_exact
+
+
+async def test_embed_when_a_later_text_fails_books_what_was_billed_before(
+    batcher: Batcher, model: ScriptedModel
+) -> None:
+    model.shape = lambda embedded: Embedded(embedded.vectors, billed_tokens=11)
+    model.faults["bad"] = ModelAway("down")
+    bill = Bill(NoPrices())
+
+    texts = await model.tokenize(["a b c d e f g h", "bad"])
+    with pytest.raises(ModelAway):
+        await batcher.embed(texts, urgency=Urgency.BULK, book=bill.add)
+
+    assert (bill.usage().input_tokens, bill.usage().estimated) == (11, False)
+
+
+async def test_embed_when_cancelled_in_a_call_books_an_estimate_of_it(
+    batcher: Batcher, model: ScriptedModel
+) -> None:
+    model.gate.clear()
+    bill = Bill(NoPrices())
+    texts = await model.tokenize(["a b c"])
+    job = asyncio.create_task(batcher.embed(texts, urgency=Urgency.BULK, book=bill.add))
+    await settle()
+
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+
+    assert (bill.usage().input_tokens, bill.usage().estimated) == (3, True)
+
+
+async def test_embed_when_no_call_came_through_books_nothing(
+    batcher: Batcher, model: ScriptedModel
+) -> None:
+    model.faults["a"] = ModelAway("down")
+    bill = Bill(NoPrices())
+
+    with pytest.raises(ModelAway):
+        await batcher.embed(await model.tokenize(["a"]), urgency=Urgency.BULK, book=bill.add)
+
+    assert bill.state is None
 
 
 async def test_stop_when_texts_wait_tells_their_jobs_to_retry(model: ScriptedModel) -> None:

@@ -9,36 +9,34 @@ import orjson
 from llm_worker.calls import CallPlaces
 from llm_worker.errors import Permanent, Transient
 from llm_worker.ports import Batch, Finish, Piece, Tokens
+from llm_worker.stream_errors import fault_in_stream
+from llm_worker.whole_answer import as_chunk
 
 __all__ = ["ChunkReader"]
 
 _DATA = b"data:"
-_TRANSIENT_WORDS = (
-    "rate_limit",
-    "overloaded",
-    "server_error",
-    "timeout",
-    "unavailable",
-    "internal",
-)
 
 
 class ChunkReader:
-    """Collects the lines of one response.
+    """Collects the lines of one response; `end` reads one that is no stream but a whole answer.
 
     `is_done` after `[DONE]`, `is_finished` once every choice has its finish reason. `batch` is what
-    the last `feed` made, also if that raised: it came before the fault.
+    the last `feed` or `end` made, also if that raised: it came before the fault.
     Counts what it has seen, so that a stream that was cut can be booked.
 
     Source: the event stream format of WHATWG HTML, section 9.2, as far as OpenAI-compatible servers
         use it (one `data:` line per event), and OpenAI's `chat.completion.chunk`.
     """
 
-    def __init__(self, *, choices: int, max_bytes: int, max_pieces: int) -> None:
+    def __init__(self, provider: str, *, choices: int, max_bytes: int, max_pieces: int) -> None:
+        self._provider = provider
         self._choices = choices
         self._max_bytes = max_bytes
         self._max_pieces = max_pieces
         self._rest = bytearray()
+        self._whole: bytearray | None = None
+        self._has_begun = False
+        self._has_choice = False
         self._finished: set[int] = set()
         self._places: dict[int, CallPlaces] = {}
         self.bytes_read = 0
@@ -50,6 +48,11 @@ class ChunkReader:
     def is_finished(self) -> bool:
         """Whether the provider gave a finish reason for every choice."""
         return len(self._finished) >= self._choices
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether this is an answer: `[DONE]` alone, without any choice before it, is none."""
+        return self.is_finished or (self.is_done and self._has_choice)
 
     def feed(self, data: bytes) -> Batch:
         """The pieces that became complete with `data`.
@@ -63,6 +66,11 @@ class ChunkReader:
         self.bytes_read += len(data)
         if self.bytes_read > self._max_bytes:
             raise _too_large(f"{self._max_bytes} bytes")
+        if not self._has_begun:
+            self._begin(data)
+        if self._whole is not None:
+            self._whole += data
+            return batch
         end = data.rfind(b"\n")
         if end < 0:
             self._rest += data
@@ -75,6 +83,24 @@ class ChunkReader:
                 self._take(line[len(_DATA) :].strip(), batch)
         return batch
 
+    def end(self) -> Batch:
+        """The pieces of a body that came as one JSON answer; none if it was an event stream.
+
+        Raises:
+            Transient, Permanent: as `feed`.
+        """
+        batch: Batch = []
+        self.batch = batch
+        if self._whole is not None:
+            self._take(as_chunk(bytes(self._whole)), batch)
+        return batch
+
+    def _begin(self, data: bytes) -> None:
+        start = data.lstrip()
+        self._has_begun = bool(start)
+        if start.startswith(b"{"):
+            self._whole = bytearray()
+
     def _take(self, payload: bytes, batch: Batch) -> None:
         if payload == b"[DONE]":
             self.is_done = True
@@ -82,7 +108,7 @@ class ChunkReader:
         try:
             chunk = orjson.loads(payload)
             if chunk.get("error"):
-                raise _stream_error(chunk["error"])
+                raise fault_in_stream(self._provider, chunk["error"])
             self._read(chunk, batch)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError):
             raise Transient(
@@ -95,25 +121,29 @@ class ChunkReader:
 
     def _read(self, chunk: dict[str, Any], batch: Batch) -> None:
         for choice in chunk.get("choices") or ():
+            self._has_choice = True
             index = int(choice.get("index") or 0)
             delta = choice.get("delta")
-            if delta:
-                self._read_delta(index, delta, choice, batch)
+            if delta or choice.get("logprobs"):
+                self._read_delta(index, delta or {}, choice, batch)
             reason = choice.get("finish_reason")
-            if reason is not None:
+            if reason:  # some servers send "" in each chunk
                 self._finished.add(index)
                 batch.append(Finish(index, str(reason)))
         usage = chunk.get("usage")
         if usage:
-            batch.append(_tokens(usage))
+            tokens = _tokens(usage)
+            if any(tokens):  # some servers send zeros in each chunk before the last
+                batch.append(tokens)
 
     def _read_delta(
         self, index: int, delta: dict[str, Any], choice: dict[str, Any], batch: Batch
     ) -> None:
+        before = len(batch)
         text = delta.get("content")
+        logprobs = choice.get("logprobs")
+        entries = logprobs.get("content") if logprobs else None
         if text:
-            logprobs = choice.get("logprobs")
-            entries = logprobs.get("content") if logprobs else None
             batch.append(Piece("text", index, _string(text), logprobs=entries))
             self.pieces_read += 1
         thought = delta.get("reasoning_content") or delta.get("reasoning")
@@ -129,6 +159,10 @@ class ChunkReader:
             places = self._places.setdefault(index, CallPlaces())
             batch += [_call_piece(index, call, places) for call in calls]
             self.pieces_read += len(calls)
+        if entries and len(batch) == before:
+            # A token without text of its own, as half a character is.
+            batch.append(Piece("text", index, "", logprobs=entries))
+            self.pieces_read += 1
 
 
 def _call_piece(choice: int, call: dict[str, Any], places: CallPlaces) -> Piece:
@@ -157,29 +191,6 @@ def _tokens(usage: dict[str, Any]) -> Tokens:
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _stream_error(error: Any) -> Transient | Permanent:
-    """An `error` object in the stream; its message is dropped, it may quote the prompt."""
-    about = error if isinstance(error, dict) else {}
-    words = f"{about.get('type')} {about.get('code')}".lower()
-    status = about.get("code") if isinstance(about.get("code"), int) else None
-    may_pass = any(word in words for word in _TRANSIENT_WORDS) or (
-        status is not None and (status >= 500 or status == 429)  # noqa: PLR2004 - HTTP status
-    )
-    if may_pass or not about:
-        return Transient(
-            "the provider broke off the answer with an error; the job is tried again",
-            code="provider_stream_error",
-            status=status,
-            was_charged=True,
-        )
-    return Permanent(
-        "the provider broke off the answer with an error that another try will not mend",
-        code="provider_stream_error",
-        status=status,
-        was_charged=True,
-    )
 
 
 def _too_large(limit: str) -> Permanent:

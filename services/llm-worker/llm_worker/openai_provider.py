@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -30,6 +31,8 @@ _MAX_ANSWER_BYTES = 4096
 """So much of it is kept for the operator."""
 _AFTER_DONE_S = 0.1
 """How long the end of the body may lag behind `[DONE]`; then the connection is closed."""
+_AFTER_FINISH_S = 3.0
+"""How long usage and `[DONE]` may lag behind the last finish reason; some servers send neither."""
 _MAX_ERROR_S = 5.0
 """How long the body of an error may take."""
 
@@ -50,6 +53,12 @@ class _Deadlines:
         if self.phase == "first_token" or when - (self.timeout.when() or 0) > self.idle_s / 10:
             self.timeout.reschedule(when)
             self.phase = "total" if when == self.total_at else "idle"
+
+    def saw_finish(self, now: float) -> None:
+        """All choices are finished; usage and `[DONE]` may follow, or nothing."""
+        if self.phase != "finished":
+            self.phase = "finished"
+            self.timeout.reschedule(min(now + _AFTER_FINISH_S, self.total_at))
 
     def saw_done(self, now: float) -> None:
         """The answer is complete; only the end of the body is missing."""
@@ -111,6 +120,7 @@ class OpenAIProvider:
         """Run a call; see the port."""
         entry = self._entry
         reader = ChunkReader(
+            self.name,
             choices=int(call.options.get("n") or 1),
             max_bytes=entry.max_response_bytes,
             max_pieces=entry.max_response_tokens,
@@ -131,15 +141,15 @@ class OpenAIProvider:
                 async with timeout:
                     await self._read(call, reader, deadlines, _FirstSeen(sink, on_first))
             except TimeoutError as error:
-                if not reader.is_done:
+                if not (reader.is_done or reader.is_finished):
                     raise self._too_slow(deadlines.phase) from error
             except Transient as error:
                 if error.status in _OVERLOADED:
                     self._slots.refused()
                 raise
-        if not (reader.is_done or reader.is_finished):
+        if not reader.is_complete:
             raise Transient(
-                f"provider {self.name!r} ended the stream in the middle of the answer; "
+                f"provider {self.name!r} ended the stream before the answer was complete; "
                 "the job is tried again",
                 code="provider_stream_cut",
                 was_charged=True,
@@ -153,15 +163,18 @@ class OpenAIProvider:
         try:
             body = ProviderBody(response)
             while data := await body.read():
-                due = _handed_on(reader, data, sink)
+                due = _handed_on(reader, partial(reader.feed, data), sink)
                 if reader.is_done:
                     deadlines.saw_done(loop.time())
+                elif reader.is_finished:
+                    deadlines.saw_finish(loop.time())
                 elif reader.batch:
                     now = loop.time()
                     deadlines.saw_piece(now)
                     await body.rest(until=min(due, now + deadlines.idle_s / 2))
+            _handed_on(reader, reader.end, sink)
         except (httpx2.HTTPError, aiohttp.ClientError, OSError) as error:
-            if reader.is_done or reader.is_finished:
+            if reader.is_complete:
                 return
             raise Transient(
                 f"the connection to provider {self.name!r} broke in the middle of the answer; "
@@ -247,11 +260,11 @@ class OpenAIProvider:
         )
 
 
-def _handed_on(reader: ChunkReader, data: bytes, sink: Sink) -> float:
+def _handed_on(reader: ChunkReader, read: Callable[[], Batch], sink: Sink) -> float:
     """Read, and hand on what came before a fault, too; until when more may gather."""
     due = 0.0
     try:
-        reader.feed(data)
+        read()
     finally:
         if reader.batch:
             due = sink(reader.batch)
@@ -275,7 +288,8 @@ def _headers(call: Call) -> dict[str, str]:
 
 def _error_object(body: bytes) -> dict[str, Any]:
     try:
-        error = orjson.loads(body)["error"]
-    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+        answer = orjson.loads(body)
+        error = answer.get("error", answer)  # older vLLM has no such member: the body is the error
+    except (orjson.JSONDecodeError, AttributeError):
         return {}
     return error if isinstance(error, dict) else {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from llm_worker.errors import Permanent, ProviderFault, Transient
 
-__all__ = ["fault_of_status", "retry_after_s"]
+__all__ = ["fault_of_status", "is_known_refusal", "retry_after_s"]
 
 _SAFE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}", re.ASCII)
 """What we repeat of a provider's words: names. Its sentences may quote prompts and keys."""
@@ -42,25 +42,27 @@ _REFUSALS: dict[int, tuple[str, str, str]] = {
     ),
 }
 _CODES = {
-    "context_length_exceeded": "the input is longer than the model's context; shorten it",
+    "context_length_exceeded": "the input, together with the room for the answer, is longer than "
+    "the model's context; shorten it or lower max_tokens",
     "content_filter": "the provider's content filter refused the input; change it",
     "content_policy_violation": "the provider's content filter refused the input; change it",
 }
+_QUOTA = "insufficient_quota"
 
 
 def fault_of_status(
     provider: str, status: int, headers: Mapping[str, str], error: Mapping[str, Any]
 ) -> ProviderFault:
     """The fault behind a status other than 200; `error` is that member of the body, or empty."""
-    code, param = _name(error.get("code")), _name(error.get("param"))
+    code, param = _code(error), _name(error.get("param"))
     who = f"provider {provider!r}"
-    if "insufficient_quota" in (code, _name(error.get("type"))):
+    if code == _QUOTA:
         return Permanent(
             f"{who} says that its quota is used up; the operator must raise it",
             code="provider_quota_exceeded",
             status=status,
             was_charged=False,
-            kind="insufficient_quota",
+            kind=_QUOTA,
         )
     if status in _TRANSIENT or status >= 500:  # noqa: PLR2004 - HTTP server errors
         return _passing(who, status, headers)
@@ -87,6 +89,12 @@ def fault_of_status(
         was_charged=False,
         param=param,
     )
+
+
+def is_known_refusal(error: Mapping[str, Any]) -> bool:
+    """Whether an error says by its name alone, without a status, what is wrong."""
+    code = _code(error)
+    return code == _QUOTA or code in _CODES
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -118,6 +126,19 @@ def _passing(who: str, status: int, headers: Mapping[str, str]) -> Transient:
         retry_after_s=retry_after_s(headers),
         kind="rate_limit_error" if is_limit else "server_error",
     )
+
+
+def _code(error: Mapping[str, Any]) -> str | None:
+    """The error's code, also where a server tells it in another place."""
+    if error.get("type") == _QUOTA:
+        return _QUOTA
+    # llama.cpp has a type of its own for it, vLLM only a sentence, which is not repeated.
+    said = error.get("message")
+    if error.get("type") == "exceed_context_size_error" or (
+        isinstance(said, str) and "maximum context length" in said.lower()
+    ):
+        return "context_length_exceeded"
+    return _name(error.get("code"))
 
 
 def _name(value: Any) -> str | None:

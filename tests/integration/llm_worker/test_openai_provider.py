@@ -101,7 +101,7 @@ async def test_what_came_before_a_fault_in_the_stream_is_handed_on_with_it(
     with pytest.raises(Transient) as caught:
         await connect().run(call, resting(answer, 0.5), on_sent=lambda: None)
 
-    assert caught.value.code == "provider_stream_error"
+    assert caught.value.code == "provider_failed"
     assert len(answer.choices()[0].text.split()) == 5
 
 
@@ -161,7 +161,7 @@ async def test_stream_without_usage_is_estimated(connect: Callable[..., OpenAIPr
         ("cut=3", Transient, "provider_stream_cut", True),
         ("end=3", Transient, "provider_stream_cut", True),
         ("cut=0", Transient, "provider_stream_cut", True),
-        ("error=3", Transient, "provider_stream_error", True),
+        ("error=3", Transient, "provider_failed", True),
         ("malformed=3", Transient, "provider_bad_stream", True),
         ("hang=0", Transient, "provider_first_token_timeout", True),
         ("hang=1", Transient, "provider_first_token_timeout", True),

@@ -13,7 +13,7 @@ from penstock_contracts.parts import Choice, OutputSpan
 
 def answered(*deltas: dict[str, Any]) -> Choice:
     """What a worker makes of these deltas of choice 0, each sent in a chunk of its own."""
-    reader, answer = ChunkReader(choices=1, max_bytes=10_000, max_pieces=100), Answer()
+    reader, answer = ChunkReader("fake", choices=1, max_bytes=10_000, max_pieces=100), Answer()
     for delta in deltas:
         chunk = {"choices": [{"index": 0, **delta}] if "delta" in delta else [{"delta": delta}]}
         answer.add(reader.feed(b"data: " + orjson.dumps(chunk) + b"\n\n"))
@@ -107,7 +107,7 @@ def test_call_keeps_the_id_of_its_first_piece_and_takes_a_late_name() -> None:
 
 
 def test_pieces_number_calls_from_0_without_holes() -> None:
-    reader = ChunkReader(choices=1, max_bytes=10_000, max_pieces=100)
+    reader = ChunkReader("fake", choices=1, max_bytes=10_000, max_pieces=100)
     chunk = {"choices": [{"delta": calls({**A, "index": 7}, {**B, "index": 9})}]}
 
     batch = reader.feed(b"data: " + orjson.dumps(chunk) + b"\n")

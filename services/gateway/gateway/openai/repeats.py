@@ -20,6 +20,11 @@ class SentText:
         """Whether anything was sent under the key, be it empty."""
         return key in self._sent
 
+    @property
+    def is_first_telling(self) -> bool:
+        """Whether nothing that was sent is told again; an empty piece is news only then."""
+        return not self._repeats
+
     def begin_anew(self) -> None:
         """From here on the answer is told from its begin."""
         self._repeats = {key: "".join(texts) for key, texts in self._sent.items()}

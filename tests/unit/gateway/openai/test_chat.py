@@ -372,3 +372,22 @@ async def test_gateway_when_it_drains_lets_callers_go(bench: GatewayBench) -> No
     assert call.status == 503
     assert body["error"]["code"] == "gateway_draining"
     assert bench.kafka.records(CONTROL.name) == []
+
+
+async def test_stream_when_a_token_has_no_text_tells_its_probability(
+    bench: GatewayBench,
+) -> None:
+    half, rest, end = ([{"token": name, "logprob": -0.1}] for name in ("half", "rest", "end"))
+    call, job = await begun(bench, {**STREAM, "logprobs": True})
+
+    worker = Worker(bench, job)
+    worker.starts()
+    worker.says(TextDelta(text="", logprobs=half))
+    worker.says(TextDelta(text="x", logprobs=rest))
+    worker.says(TextDelta(text="", logprobs=end))
+    entries = [*half, *rest, *end]
+    worker.completes(choices=[Choice(index=0, text="x", logprobs=entries, finish_reason="stop")])
+    choices = [chunk["choices"][0] for chunk in chunks_of(await call.end())]
+
+    told = [choice["logprobs"]["content"] for choice in choices if choice["logprobs"]]
+    assert told == [half, rest, end]

@@ -12,7 +12,7 @@ from gateway.errors import ApiError
 from gateway.openai.embeddings.asked import embedding_ask, field_of_input
 from gateway.openai.known_models import KnownModels
 from penstock_contracts.events import Completed, Failed, Started
-from penstock_contracts.parts import Choice, EmbedOutput, JobError, Usage
+from penstock_contracts.parts import Choice, EmbedOutput, JobError, TextDelta, Usage
 from penstock_contracts.requests import EmbedInput
 
 from tests.support.gateway import GatewayBench, OpenCall, make_bench
@@ -156,6 +156,26 @@ async def test_completion_when_streamed_sends_pieces_and_the_end_mark(bench: Gat
     assert pieces == ["a", "b", "c", ""]
     assert chunks_of(text)[-1]["choices"][0]["finish_reason"] == "stop"
     assert text.endswith("data: [DONE]\n\n")
+
+
+async def test_completion_when_a_token_has_no_text_streams_its_probability(
+    bench: GatewayBench,
+) -> None:
+    body = {"model": "m", "prompt": "hi", "stream": True, "logprobs": 0}
+    call = OpenCall(bench, "/v1/completions", body)
+    job = await bench.written_job()
+
+    worker = Worker(bench, job)
+    worker.starts()
+    x, end = ([{"token": token, "logprob": -0.1}] for token in ("x", ""))
+    worker.says(TextDelta(text="x", logprobs=x))
+    worker.says(TextDelta(text="", logprobs=end))
+    worker.completes(choices=[Choice(index=0, text="x", logprobs=[*x, *end], finish_reason="stop")])
+    choices = [chunk["choices"][0] for chunk in chunks_of(await call.end())]
+
+    told = [choice["logprobs"] for choice in choices if choice["logprobs"]]
+    assert [one["tokens"] for one in told] == [["x"], [""]]
+    assert [one["text_offset"] for one in told] == [[0], [1]]
 
 
 @pytest.mark.parametrize(

@@ -113,10 +113,10 @@ class ChatChunks:
     def _text(self, choice: int, delta: Mapping[str, Any]) -> bytes | None:
         kind, text = delta["type"], delta["text"]
         fresh = self._sent.fresh((kind, choice, 0), text)
-        if not fresh:
-            return None
         # Token probabilities belong to whole pieces: of a piece that was sent in part, none.
         logprobs = delta.get("logprobs") if fresh is text else None
+        if not fresh and not (logprobs and self._sent.is_first_telling):
+            return None
         told = b"null" if logprobs is None else b'{"content":%b,"refusal":null}' % dumps(logprobs)
         return b'{"index":%d,"delta":{"%b":%b},"logprobs":%b,"finish_reason":null}' % (
             choice,

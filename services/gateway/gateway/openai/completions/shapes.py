@@ -114,9 +114,9 @@ class CompletionChunks:
                 if self._style.echo:
                     pieces.append(self._chunk(index, self._style.echo, None, finish=None))
             fresh = self._sent.fresh(index, delta["text"])
-            if not fresh:
-                continue
             told = delta.get("logprobs") if fresh is delta["text"] else None
+            if not fresh and not (told and self._sent.is_first_telling):
+                continue
             pieces.append(self._chunk(index, fresh, told, finish=None))
             self._lengths[index] += len(fresh)
         return b"".join(pieces)

@@ -87,6 +87,9 @@ class AttemptSteps:
         self.items: list[Item] = []
         self._calls: dict[int, Item] = {}
         self._text_item: Item | None = None
+        self._textless: list[Any] = []
+        """Token probabilities of pieces without text; an event is counted by text alone, so these
+        go with the next one, or with the end of the part."""
 
     def take(self, delta: Mapping[str, Any], count: int) -> Iterator[Step]:
         """The steps of a delta that stands for `count` pieces with content."""
@@ -96,6 +99,8 @@ class AttemptSteps:
             yield from self._take_call(delta, count)
         elif count:
             yield from self._take_text(delta, count)
+        else:
+            self._textless += delta.get("logprobs") or ()
 
     def complete(self, choice: Mapping[str, Any]) -> Iterator[Step]:
         """What the result has and the pieces had not, then the end of all items.
@@ -122,9 +127,15 @@ class AttemptSteps:
         yield from self._open_part(kind, _PARTS[delta["type"]])
         item = self._text_item
         assert item is not None
-        logprobs = delta.get("logprobs") or ()
+        logprobs: tuple[Any, ...] = ()
+        if delta["type"] == "text":
+            logprobs = (*self._take_textless(), *(delta.get("logprobs") or ()))
         item.parts[-1].logprobs.extend(logprobs)
-        yield self._delta(item, delta["text"], count, tuple(logprobs))
+        yield self._delta(item, delta["text"], count, logprobs)
+
+    def _take_textless(self) -> list[Any]:
+        found, self._textless = self._textless, []
+        return found
 
     def _open_part(self, kind: ItemKind, part_type: str) -> Iterator[Step]:
         item = self._text_item
@@ -173,7 +184,10 @@ class AttemptSteps:
         yield self._step("item_done", item)
 
     def _close_part(self, item: Item) -> Iterator[Step]:
-        item.parts[-1].is_open = False
+        part = item.parts[-1]
+        part.is_open = False
+        if part.type == "output_text":
+            part.logprobs.extend(self._take_textless())
         yield self._step("text_done", item)
         if item.kind != "function_call":
             yield self._step("part_done", item)

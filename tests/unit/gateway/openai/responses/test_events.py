@@ -178,6 +178,22 @@ def test_answer_of_old_without_a_choice_is_an_empty_message() -> None:
     assert events[-1].payload["response"]["output"][0]["content"][0]["text"] == ""
 
 
+def test_probabilities_of_tokens_without_text_go_with_the_next_text_or_the_end() -> None:
+    half, rest, end = ([{"token": name, "logprob": -0.1}] for name in ("half", "rest", "end"))
+    pieces: list[Delta] = [
+        TextDelta(text="", logprobs=half),
+        TextDelta(text="x", logprobs=rest),
+        TextDelta(text="", logprobs=end),
+    ]
+
+    events = read(story_of(*pieces).events, result_of(pieces))
+
+    told = {event.payload["type"]: event.payload for event in events}
+    assert told["response.output_text.delta"]["logprobs"] == [*half, *rest]
+    assert told["response.output_text.done"]["logprobs"] == [*half, *rest, *end]
+    assert numbers(events) == list(range(len(events)))
+
+
 def test_bytes_are_server_sent_events_with_their_numbers_as_ids() -> None:
     text = event_bytes(read(story_of(TextDelta(text="a")).events, completed(text="a"))).decode()
 

@@ -95,7 +95,7 @@ async def ours(model: LocalModel, batcher: Batcher, texts: Sequence[str]) -> int
 
     async def job(part: Sequence[str]) -> Sequence[TokenizedText]:
         tokenized = await model.tokenize(part)
-        await batcher.embed(tokenized, urgency=Urgency.BULK)
+        await batcher.embed(tokenized, urgency=Urgency.BULK, book=lambda _share: None)
         return tokenized
 
     done = await asyncio.gather(

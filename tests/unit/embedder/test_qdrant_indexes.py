@@ -39,7 +39,7 @@ class IndexedClient(QdrantClient):
         found = super().get_collection(collection_name, **options)
         return found.model_copy(update={"payload_schema": dict(self.indexes)})
 
-    def close(self, **_: Any) -> None:
+    def close(self, grpc_grace: float | None = None, **kwargs: Any) -> None:
         """Stays open, as a server does."""
 
 

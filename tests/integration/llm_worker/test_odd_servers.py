@@ -27,6 +27,7 @@ class OddServer:
 
     body: bytes = b""
     kind: str = "text/event-stream"
+    status: int = 200
     stays_open: bool = False
     calls: int = 0
     url: str = ""
@@ -34,7 +35,7 @@ class OddServer:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The scripted answer."""
         self.calls += 1
-        response = web.StreamResponse(headers={"content-type": self.kind})
+        response = web.StreamResponse(status=self.status, headers={"content-type": self.kind})
         await response.prepare(request)
         await response.write(self.body)
         if self.stays_open:
@@ -113,3 +114,15 @@ async def test_error_in_one_piece_keeps_its_meaning(server: OddServer) -> None:
         await answer_of(server)
 
     assert caught.value.code == "context_length_exceeded"
+
+
+async def test_error_of_older_vllm_is_the_body_itself(server: OddServer) -> None:
+    said = "This model's maximum context length is 4096 tokens. private"
+    body = {"object": "error", "message": said, "type": "BadRequestError", "code": 400}
+    server.body, server.status = orjson.dumps(body), 400
+
+    with pytest.raises(Permanent) as caught:
+        await answer_of(server)
+
+    assert caught.value.code == "context_length_exceeded"
+    assert "private" not in str(caught.value)

@@ -167,8 +167,8 @@ def _decode_headers(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, st
         try:
             named[name.lower()] = raw.decode()
         except UnicodeDecodeError:
-            if name == CORRELATION_ID:  # any bytes; they are given back as they came
-                named[name] = raw.decode(errors=_ANY_BYTES)
+            if name.lower() == CORRELATION_ID:  # any bytes; they are given back as they came
+                named[CORRELATION_ID] = raw.decode(errors=_ANY_BYTES)
             elif name.startswith("ce_") or name in _PLAIN:
                 raise NotACloudEvent(f"header {name[:40]!r} is not UTF-8") from None
     return named

@@ -20,8 +20,10 @@ _DATA = b"data:"
 class ChunkReader:
     """Collects the lines of one response; `end` reads one that is no stream but a whole answer.
 
-    `is_done` after `[DONE]`, `is_finished` once every choice has its finish reason. `batch` is what
-    the last `feed` or `end` made, also if that raised: it came before the fault.
+    `is_done` after `[DONE]`, `is_finished` once every choice has its finish reason. Some servers
+    put one into every chunk: `is_settled` tells that nothing came behind one, `is_closing` that it
+    came without output as well. `batch` is what the last `feed` or `end` made, also if that raised:
+    it came before the fault.
     Counts what it has seen, so that a stream that was cut can be booked.
 
     Source: the event stream format of WHATWG HTML, section 9.2, as far as OpenAI-compatible servers
@@ -38,6 +40,8 @@ class ChunkReader:
         self._has_begun = False
         self._has_choice = False
         self._finished: set[int] = set()
+        self._closed_apart = False
+        self._went_on = False
         self._places: dict[int, CallPlaces] = {}
         self.bytes_read = 0
         self.pieces_read = 0
@@ -48,6 +52,16 @@ class ChunkReader:
     def is_finished(self) -> bool:
         """Whether the provider gave a finish reason for every choice."""
         return len(self._finished) >= self._choices
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether all is said, by all appearance: usage and `[DONE]` may follow."""
+        return self.is_finished and self._closed_apart and not self._went_on
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the provider's finish reasons can be believed without `[DONE]`."""
+        return self.is_finished and not self._went_on
 
     @property
     def is_complete(self) -> bool:
@@ -124,11 +138,16 @@ class ChunkReader:
             self._has_choice = True
             index = int(choice.get("index") or 0)
             delta = choice.get("delta")
+            before = len(batch)
             if delta or choice.get("logprobs"):
                 self._read_delta(index, delta or {}, choice, batch)
+            has_output = len(batch) > before
+            if has_output and index in self._finished:
+                self._went_on = True
             reason = choice.get("finish_reason")
             if reason:  # some servers send "" in each chunk
                 self._finished.add(index)
+                self._closed_apart = not has_output
                 batch.append(Finish(index, str(reason)))
         usage = chunk.get("usage")
         if usage:

@@ -141,7 +141,7 @@ class OpenAIProvider:
                 async with timeout:
                     await self._read(call, reader, deadlines, _FirstSeen(sink, on_first))
             except TimeoutError as error:
-                if not (reader.is_done or reader.is_finished):
+                if not (reader.is_done or reader.is_settled):
                     raise self._too_slow(deadlines.phase) from error
             except Transient as error:
                 if error.status in _OVERLOADED:
@@ -166,7 +166,7 @@ class OpenAIProvider:
                 due = _handed_on(reader, partial(reader.feed, data), sink)
                 if reader.is_done:
                     deadlines.saw_done(loop.time())
-                elif reader.is_finished:
+                elif reader.is_closing:
                     deadlines.saw_finish(loop.time())
                 elif reader.batch:
                     now = loop.time()

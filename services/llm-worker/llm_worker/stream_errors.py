@@ -33,7 +33,7 @@ def fault_in_stream(provider: str, error: Any) -> ProviderFault:
         status = _REFUSED
     if status is not None:
         fault = fault_of_status(provider, status, {}, about)
-        fault.was_charged = True
+        fault.was_charged, fault.was_refused = True, False
         return fault
     words = f"{about.get('type')} {about.get('code')}".lower()
     may_pass = any(word in words for word in _TRANSIENT_WORDS)

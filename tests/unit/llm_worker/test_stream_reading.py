@@ -11,6 +11,7 @@ from llm_worker.chunks import ChunkReader
 from llm_worker.errors import Permanent, ProviderFault, Transient
 from llm_worker.ports import Finish, Piece
 from llm_worker.provider_status import fault_of_status
+from llm_worker.stream_errors import fault_in_stream
 
 SECRET = "the prompt says sk-canary-4711"
 
@@ -214,3 +215,46 @@ def test_probabilities_of_a_tool_call_are_not_those_of_the_text() -> None:
     )
 
     assert [part.kind for part in batch if isinstance(part, Piece)] == ["tool_call"]
+
+
+def test_finish_reason_with_output_may_be_one_of_many() -> None:
+    read = reader()
+
+    read.feed(text("a", finish_reason="stop"))
+    assert (read.is_settled, read.is_closing) == (True, False)
+
+    read.feed(text("b", finish_reason="stop"))
+    assert (read.is_settled, read.is_closing) == (False, False)
+
+    read.feed(b"data: [DONE]\n\n")
+    assert read.is_complete
+
+
+def test_finish_reason_of_its_own_announces_the_end() -> None:
+    read = reader()
+    read.feed(text("a"))
+
+    read.feed(event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]))
+
+    assert (read.is_settled, read.is_closing) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": 429},
+        {"code": 503},
+        {"code": 502},
+        {"code": 400},
+        {"code": "context_length_exceeded"},
+        {"type": "overloaded_error"},
+        {"type": "invalid_request_error"},
+        {"message": "boom"},
+    ],
+)
+def test_call_that_failed_in_its_answer_is_not_repeated_where_it_may_cost_once(
+    error: dict[str, Any],
+) -> None:
+    fault = fault_in_stream("fake", error)
+
+    assert (fault.was_charged, fault.was_refused) == (True, False)

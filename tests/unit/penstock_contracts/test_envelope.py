@@ -98,3 +98,15 @@ def test_correlation_id_alone_asks_for_nothing() -> None:
     headers = [*encode_headers(PLAIN), ("correlation-id", b"\xff")]
 
     assert decode_event(headers, b"{}")[0].reply is None
+
+
+def test_correlation_id_of_any_bytes_is_kept_however_its_name_is_spelt() -> None:
+    headers = [
+        *encode_headers(PLAIN),
+        ("Reply-To", b"ai.replies.billing.acme"),
+        ("Correlation-ID", b"\xff\x00"),
+    ]
+
+    reply = decode_event(headers, b"{}")[0].reply
+
+    assert reply == ReplyAddress("ai.replies.billing.acme", "\udcff\x00")

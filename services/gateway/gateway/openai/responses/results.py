@@ -37,8 +37,9 @@ def deltas_of(choice: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield _text(kind, texts[kind][begin : said[kind]], logprobs[told:until])
         told = until
     for kind, text in texts.items():
-        if said[kind] < len(text):
-            yield _text(kind, text[said[kind] :], logprobs[told:] if kind == "text" else ())
+        rest = logprobs[told:] if kind == "text" else ()
+        if said[kind] < len(text) or rest:
+            yield _text(kind, text[said[kind] :], rest)
     yield from calls
 
 

@@ -208,7 +208,7 @@ class AttemptSteps:
         if any(index >= len(calls) for index in self._calls):
             raise OtherwiseError
         said = {kind: self._said(choice.get(kind) or "", part) for kind, part in _PARTS.items()}
-        told = self._logprobs()
+        told = self._logprobs() + len(self._textless)
         found: list[dict[str, Any]] = []
         for delta in deltas_of(choice):
             if delta["type"] == "tool_call":
@@ -217,7 +217,7 @@ class AttemptSteps:
             kind, text, logprobs = delta["type"], delta["text"], delta.get("logprobs") or ()
             skipped, known = min(said[kind], len(text)), min(told, len(logprobs))
             said[kind], told = said[kind] - skipped, told - known
-            if skipped < len(text):
+            if skipped < len(text) or known < len(logprobs):
                 found.append({**delta, "text": text[skipped:], "logprobs": logprobs[known:]})
         return found
 

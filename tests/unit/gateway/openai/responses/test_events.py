@@ -10,6 +10,7 @@ from gateway.errors import ApiError
 from gateway.openai.ending import Ending
 from gateway.openai.responses.events import Event, event_bytes
 from gateway.openai.responses.objects import output_of_choice
+from gateway.openai.responses.steps import AttemptSteps
 from gateway.openai.responses.streams import Cut
 from hypothesis import given
 from hypothesis import strategies as st
@@ -266,6 +267,23 @@ def test_a_retry_that_says_less_begins_another_item_at_its_end() -> None:
     events = retold("Hello", ["Hel"], "Hel")
 
     assert (said(events, 0), said(events, 1)) == ("Hello", "Hel")
+
+
+@pytest.mark.parametrize("order", [[], [{"type": "text", "length": 0, "logprobs": 1}]])
+def test_probabilities_of_an_answer_without_text_are_in_its_item(order: list[Any]) -> None:
+    (item,) = output_of_choice(JOB, {"text": "", "logprobs": LOGPROBS, "order": order})
+
+    assert item["content"][0]["logprobs"] == LOGPROBS
+
+
+def test_probabilities_that_wait_for_text_are_not_told_again_by_the_result() -> None:
+    steps, told = AttemptSteps(0), LOGPROBS * 3
+    list(steps.take({"type": "text", "text": "ab", "logprobs": told[:1]}, 1))
+    list(steps.take({"type": "text", "text": "", "logprobs": told[1:2]}, 0))
+
+    list(steps.complete({"text": "abcd", "logprobs": told, "finish_reason": "stop"}))
+
+    assert steps.items[0].parts[0].logprobs == told
 
 
 def test_resuming_inside_merged_pieces_says_where_one_can() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -66,11 +67,17 @@ class BatchOutput:
         """A finished line; it goes to the file where a reader looks for it."""
         (self._output if is_well else self._errors).add(line)
 
-    async def store(self) -> tuple[str | None, str | None]:
-        """Ids of the stored output and error files; None where there is nothing to tell."""
+    async def store(
+        self, *, beforehand: Callable[[], Awaitable[None]]
+    ) -> tuple[str | None, str | None]:
+        """Ids of the stored output and error files; None where there is nothing to tell.
+
+        `beforehand` is awaited before a file is touched; what it raises ends this: a run that was
+        frozen must not clear away what its successor has stored.
+        """
         return (
-            await self._stored(self._output, "output"),
-            await self._stored(self._errors, "error"),
+            await self._stored(self._output, "output", beforehand),
+            await self._stored(self._errors, "error", beforehand),
         )
 
     def close(self) -> None:
@@ -78,10 +85,13 @@ class BatchOutput:
         self._output.close()
         self._errors.close()
 
-    async def _stored(self, spool: Spool, kind: str) -> str | None:
+    async def _stored(
+        self, spool: Spool, kind: str, beforehand: Callable[[], Awaitable[None]]
+    ) -> str | None:
         if spool.lines == 0:
             return None
         while True:
+            await beforehand()
             try:
                 return await self._try(spool, kind)
             except ApiError as error:

@@ -200,15 +200,15 @@ class Journal:
         update = {**known, "version": self.state.version + 1}
         self.state = self.state.model_copy(update=update)
         await self._send(
-            batch_record(self.state, self._clock.now()), beforehand=self._require_newest
+            batch_record(self.state, self._clock.now()), beforehand=self.require_newest
         )
         try:
             if not await self._shelf.put(shelved_batch(self.state)):
-                await self._require_newest()
+                await self.require_newest()
         except TableAway:
             log.debug("batch.shown_later", batch=self.state.request.id)
 
-    async def _require_newest(self) -> None:
+    async def require_newest(self) -> None:
         """Leave the batch to whoever has come further; who was frozen is the last to know.
 
         The lease alone does not tell, for whoever had it may be through with the batch. While

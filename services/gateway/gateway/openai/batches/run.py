@@ -217,7 +217,7 @@ class BatchRun:
         await self._end(BatchStatus.FAILED, {**self._reached(), "errors": self._problems})
 
     async def _end(self, ended: BatchStatus, known: _Known) -> None:
-        output, errors = await self._out.store()
+        output, errors = await self._out.store(beforehand=self._journal.require_newest)
         await self._journal.change(
             ended,
             output_file_id=output,
